@@ -1,0 +1,80 @@
+//! What the user wants, resolved: the input of [`crate::Backend::open`].
+
+use crate::event::EventGroup;
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Processes with all their threads, rescanned until none is missing.
+    Processes(Vec<u32>),
+    /// Single threads.
+    Threads(Vec<u32>),
+    /// A command that `xprof` has forked and that waits to exec: the pid; events are enabled by the exec.
+    Command(u32),
+    /// Every task on the CPUs of [`Plan::cpus`].
+    System,
+    /// Tasks of cgroups (path below the cgroup root, per event group in order; one for all), on the CPUs.
+    Cgroups(Vec<String>),
+}
+
+/// How often a sample is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Samples per second per CPU (or thread), Hz; clamped to `perf_event_max_sample_rate` with a note.
+    Frequency(u64),
+    /// `perf_event_max_sample_rate`.
+    MaxFrequency,
+    /// One sample each N events.
+    Period(u64),
+}
+
+/// How call chains are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallGraph {
+    /// Not at all.
+    None,
+    /// Frame pointers, by the kernel (on arm64 also the link register, for the leaf's caller).
+    FramePointers,
+}
+
+/// A recording to be made.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Events, in groups; empty means the default event.
+    pub events: Vec<EventGroup>,
+    /// What is measured.
+    pub target: Target,
+    /// CPUs to open on (`-C`); `None` for all online ones.
+    pub cpus: Option<Vec<u32>>,
+    /// Rate for events that do not say their own.
+    pub rate: Rate,
+    /// Call chains.
+    pub call_graph: CallGraph,
+    /// Children are measured too.
+    pub inherit: bool,
+    /// Pages of one ring's data area, a power of two; `None`: the default within the mlock limit.
+    pub mmap_pages: Option<usize>,
+    /// `CLOCK_*`; `None` for perf's default.
+    pub clockid: Option<i32>,
+    /// Rings are overwritten until [`crate::Session::snapshot`].
+    pub overwrite: bool,
+    /// Events start disabled; [`crate::Session::enable`] turns them on (`-D`, `--control`).
+    pub start_disabled: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan {
+            events: Vec::new(),
+            target: Target::System,
+            cpus: None,
+            rate: Rate::Frequency(997),
+            call_graph: CallGraph::None,
+            inherit: true,
+            mmap_pages: None,
+            clockid: None,
+            overwrite: false,
+            start_disabled: false,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The only unsafe code of xprof: system calls, rings, file windows, signals.

@@ -1,0 +1,1 @@
+//! Samples added up into rows.

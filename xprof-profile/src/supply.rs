@@ -1,0 +1,61 @@
+//! What symbol logic needs, and who gives it. This crate does no I/O: a [`Supplier`] is given a [`Need`] and
+//! returns bytes. The command supplies files of this machine, tests supply memory, a Xen guest its own.
+
+use std::io;
+use std::sync::Arc;
+
+use xprof_perfdata::source::Source;
+
+/// 1 to 20 bytes of `NT_GNU_BUILD_ID`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BuildId(pub Vec<u8>);
+
+impl std::fmt::Display for BuildId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// Something to be read. The supplier answers from where it can: it does not judge (that a file's build id or CRC is
+/// right is checked by the asker).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A file by its path, as seen by process `pid` (through `/proc/PID/root` while it lives) or, with `None`, by
+    /// this machine. `--symfs` is the supplier's business.
+    Path {
+        /// Path.
+        path: Vec<u8>,
+        /// Process whose mount namespace the path is in.
+        pid: Option<u32>,
+    },
+    /// The binary of a build id from the cache `~/.debug` (perf's layout: `.build-id/xx/yyy../elf`, `/kallsyms`, `/vdso`, `/debug`).
+    Cached {
+        /// Build id.
+        build_id: BuildId,
+        /// `elf`, `kallsyms`, `vdso` or `debug`.
+        kind: &'static str,
+    },
+    /// Separate debug information of a build id: `/usr/lib/debug/.build-id/xx/yyy...debug`.
+    Debug {
+        /// Build id.
+        build_id: BuildId,
+    },
+    /// `/proc/kallsyms` of this machine; only if the running kernel has this build id (`None`: any).
+    Kallsyms {
+        /// Build id of the kernel that was recorded.
+        build_id: Option<BuildId>,
+    },
+    /// This machine's vdso.
+    Vdso,
+    /// `/tmp/perf-PID.map`, also through `/proc/PID/root`, under its pid in its own namespace.
+    PerfMap {
+        /// Process.
+        pid: u32,
+    },
+}
+
+/// Gives bytes. Called from several threads.
+pub trait Supplier: Send + Sync {
+    /// The bytes; an error of kind `NotFound` when there are none.
+    fn supply(&self, need: &Need) -> io::Result<Arc<dyn Source>>;
+}

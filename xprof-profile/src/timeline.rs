@@ -1,0 +1,1 @@
+//! Who was mapped where, when.

@@ -1,0 +1,1 @@
+//! Tracepoint formats and their print formats.

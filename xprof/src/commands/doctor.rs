@@ -1,0 +1,15 @@
+//! `xprof doctor`.
+
+use std::process::ExitCode;
+
+use crate::Global;
+
+/// Options of `xprof doctor`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {}
+
+/// Runs `xprof doctor`.
+pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    let _ = (options, global);
+    anyhow::bail!("not written yet")
+}

@@ -1,0 +1,15 @@
+//! `xprof list`.
+
+use std::process::ExitCode;
+
+use crate::Global;
+
+/// Options of `xprof list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {}
+
+/// Runs `xprof list`.
+pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    let _ = (options, global);
+    anyhow::bail!("not written yet")
+}

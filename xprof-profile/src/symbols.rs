@@ -23,6 +23,14 @@ pub enum ModuleKind {
         /// Process.
         pid: u32,
     },
+    /// A piece of kernel code that a KSYMBOL record names (a BPF program, a trampoline): the module's path is the
+    /// symbol's name, nothing is looked up.
+    Ksymbol {
+        /// First address.
+        start: u64,
+        /// Bytes.
+        len: u32,
+    },
     /// `[vsyscall]`, `[stack]`, other pseudo mappings: nothing to look up.
     Pseudo,
 }

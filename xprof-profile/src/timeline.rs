@@ -1,1 +1,0 @@
-//! Who was mapped where, when.

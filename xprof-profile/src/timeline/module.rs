@@ -1,0 +1,209 @@
+//! Modules (perf's DSOs): what mappings point to, each once.
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::feature::BuildIdEntry;
+use xprof_perfdata::record::{Ksymbol, Mmap, MmapFile};
+
+use super::{Mode, build_id};
+use crate::supply::BuildId;
+use crate::symbols::{Module, ModuleKind};
+
+/// Index of a module. Dense from 0; the first ones stand for "nothing is mapped there", one per [`Mode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleId(pub u32);
+
+/// `PROT_EXEC` of the kernel's `mman-common.h`.
+const PROT_EXEC: u32 = 4;
+/// `MAP_HUGETLB` of the kernel's `mman.h`.
+const MAP_HUGETLB: u32 = 0x40000;
+/// Name of the kernel's own map in MMAP records, before the name of its reference symbol.
+const KERNEL: &[u8] = b"[kernel.kallsyms]";
+
+const MODES: [Mode; 6] =
+    [Mode::Unknown, Mode::Kernel, Mode::User, Mode::Hypervisor, Mode::GuestKernel, Mode::GuestUser];
+
+/// What makes two mappings the same module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    path: Vec<u8>,
+    kind: ModuleKind,
+    /// Build id, or device and inode; empty when the record says neither.
+    file: Vec<u8>,
+}
+
+/// All modules of a recording.
+#[derive(Debug)]
+pub struct Modules {
+    list: Vec<Module>,
+    short: Vec<Vec<u8>>,
+    modes: Vec<Mode>,
+    ids: FxHashMap<Identity, ModuleId>,
+    table: FxHashMap<Vec<u8>, BuildId>,
+}
+
+impl Modules {
+    pub(super) fn new(build_ids: &[BuildIdEntry]) -> Modules {
+        let mut modules = Modules {
+            list: Vec::new(),
+            short: Vec::new(),
+            modes: Vec::new(),
+            ids: FxHashMap::default(),
+            table: FxHashMap::default(),
+        };
+        for mode in MODES {
+            let path = if mode == Mode::Hypervisor { &b"[hypervisor]"[..] } else { b"[unknown]" };
+            let module = Module { path: path.to_vec(), kind: ModuleKind::Pseudo, build_id: None, pid: None };
+            // perf prints [unknown] for hypervisor samples too.
+            modules.push(module, b"[unknown]".to_vec(), mode);
+        }
+        modules.add_build_ids(build_ids);
+        modules
+    }
+
+    fn push(&mut self, module: Module, short: Vec<u8>, mode: Mode) -> ModuleId {
+        let id = ModuleId(self.list.len() as u32);
+        self.list.push(module);
+        self.short.push(short);
+        self.modes.push(mode);
+        id
+    }
+
+    pub(super) fn add_build_ids(&mut self, entries: &[BuildIdEntry]) {
+        for entry in entries.iter().filter(|e| e.pid == -1) {
+            let Some(id) = build_id(&entry.build_id) else { continue };
+            for module in self.list.iter_mut().filter(|m| m.build_id.is_none() && m.path == entry.path) {
+                module.build_id = Some(id.clone());
+            }
+            self.table.insert(entry.path.clone(), id);
+        }
+    }
+
+    /// The module of addresses where nothing is mapped.
+    pub fn unknown(mode: Mode) -> ModuleId {
+        ModuleId(mode as u32)
+    }
+
+    /// True for the modules of [`Modules::unknown`].
+    pub fn is_unknown(id: ModuleId) -> bool {
+        (id.0 as usize) < MODES.len()
+    }
+
+    /// True for the path of the kernel's own MMAP record.
+    pub(super) fn is_kernel_image(path: &[u8]) -> bool {
+        path.starts_with(KERNEL) || path.starts_with(b"[kernel.vmlinux]")
+    }
+
+    fn intern(&mut self, identity: Identity, pid: Option<u32>, short: Vec<u8>, mode: Mode) -> ModuleId {
+        if let Some(&id) = self.ids.get(&identity) {
+            return id;
+        }
+        let named = match &identity.file[..] {
+            [b'b', id @ ..] => build_id(id),
+            _ => None,
+        };
+        let build_id = named.or_else(|| self.table.get(&identity.path).cloned());
+        let module = Module { path: identity.path.clone(), kind: identity.kind.clone(), build_id, pid };
+        let id = self.push(module, short, mode);
+        self.ids.insert(identity, id);
+        id
+    }
+
+    pub(super) fn kernel(&mut self, kind: ModuleKind, mmap: &Mmap) -> ModuleId {
+        let file = file_identity(&mmap.file);
+        let (path, short) = match kind {
+            ModuleKind::Kernel => (KERNEL.to_vec(), KERNEL.to_vec()),
+            _ => (mmap.path.clone(), kernel_module_name(&mmap.path)),
+        };
+        self.intern(Identity { path, kind, file }, None, short, Mode::Kernel)
+    }
+
+    pub(super) fn ksymbol(&mut self, ksymbol: &Ksymbol) -> ModuleId {
+        // The record itself is the symbol: the module's name says it all.
+        let name = ksymbol.name.clone();
+        let identity = Identity {
+            path: name.clone(),
+            kind: ModuleKind::Ksymbol { start: ksymbol.addr, len: ksymbol.len },
+            file: Vec::new(),
+        };
+        self.intern(identity, None, name, Mode::Kernel)
+    }
+
+    /// The module of a user mapping, and whether it is addressed by run-time addresses.
+    pub(super) fn user(&mut self, mmap: &Mmap) -> (ModuleId, bool) {
+        let path = &mmap.path[..];
+        let anonymous = mmap.flags & MAP_HUGETLB != 0
+            || [&b"//anon"[..], b"/dev/zero", b"/anon_hugepage"].iter().any(|p| path.starts_with(p));
+        let no_file = [&b"[stack"[..], b"/SYSV", b"[heap]"].iter().any(|p| path.starts_with(p));
+        let (path, kind, short) = if anonymous || no_file {
+            // A plain MMAP record does not say whether it is executable; it is only written for what is.
+            if mmap.prot & PROT_EXEC != 0 || !mmap.v2 {
+                let short = format!("[JIT] tid {}", mmap.pid).into_bytes();
+                (format!("/tmp/perf-{}.map", mmap.pid).into_bytes(), ModuleKind::Jit { pid: mmap.pid }, short)
+            } else {
+                (path.to_vec(), ModuleKind::Pseudo, basename(path))
+            }
+        } else if matches!(path, b"[vdso]" | b"[vdso32]" | b"[vdsox32]") {
+            (path.to_vec(), ModuleKind::Vdso, path.to_vec())
+        } else if path.first() == Some(&b'[') {
+            (path.to_vec(), ModuleKind::Pseudo, path.to_vec())
+        } else {
+            (path.to_vec(), ModuleKind::User, basename(path))
+        };
+        let file = if kind == ModuleKind::User { file_identity(&mmap.file) } else { Vec::new() };
+        let identity = !matches!(kind, ModuleKind::User | ModuleKind::Vdso);
+        (self.intern(Identity { path, kind, file }, Some(mmap.pid), short, Mode::User), identity)
+    }
+
+    /// The modules, by id.
+    pub fn list(&self) -> &[Module] {
+        &self.list
+    }
+
+    /// The module.
+    pub fn get(&self, id: ModuleId) -> Option<&Module> {
+        self.list.get(id.0 as usize)
+    }
+
+    /// Name as tables show it: the file's last part, `[ext4]` for a kernel module, `[JIT] tid N`.
+    pub fn short_name(&self, id: ModuleId) -> &[u8] {
+        self.short.get(id.0 as usize).map_or(b"[unknown]", Vec::as_slice)
+    }
+
+    /// The mode in which its code runs.
+    pub fn mode(&self, id: ModuleId) -> Mode {
+        self.modes.get(id.0 as usize).copied().unwrap_or(Mode::Unknown)
+    }
+}
+
+fn file_identity(file: &MmapFile) -> Vec<u8> {
+    match file {
+        MmapFile::Unknown => Vec::new(),
+        MmapFile::Inode { major: 0, minor: 0, inode: 0, .. } => Vec::new(),
+        MmapFile::Inode { major, minor, inode, .. } => {
+            let mut bytes = vec![b'i'];
+            bytes.extend_from_slice(&major.to_le_bytes());
+            bytes.extend_from_slice(&minor.to_le_bytes());
+            bytes.extend_from_slice(&inode.to_le_bytes());
+            bytes
+        }
+        MmapFile::BuildId(id) => [b"b", &id[..]].concat(),
+    }
+}
+
+fn basename(path: &[u8]) -> Vec<u8> {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    if name.is_empty() { path.to_vec() } else { name.to_vec() }
+}
+
+/// `/lib/modules/REL/kernel/fs/ext4/ext4.ko.xz` is `[ext4]`; a name in brackets stays.
+fn kernel_module_name(path: &[u8]) -> Vec<u8> {
+    if path.first() == Some(&b'[') {
+        return path.to_vec();
+    }
+    let name = basename(path);
+    let end = name.windows(3).position(|w| w == b".ko").unwrap_or(name.len());
+    let mut short = vec![b'['];
+    short.extend(name[..end].iter().map(|&b| if b == b'-' { b'_' } else { b }));
+    short.push(b']');
+    short
+}

@@ -1,0 +1,133 @@
+//! Threads and their names.
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::record::Task;
+
+/// The idle task's pid on every CPU; perf calls it `swapper`.
+pub(super) const IDLE: u32 = 0;
+
+/// A thread under one name: changes when the thread calls itself something else. Dense from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ThreadId(pub u32);
+
+/// What a [`ThreadId`] stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TaskKey {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Name, an index for [`Tasks::comm`].
+    pub comm: ThreadName,
+}
+
+/// An interned comm. Dense from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ThreadName(pub u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Thread {
+    pid: u32,
+    comm: ThreadName,
+    id: Option<ThreadId>,
+}
+
+/// All threads, living and dead.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    by_tid: FxHashMap<u32, Thread>,
+    ids: FxHashMap<TaskKey, ThreadId>,
+    keys: Vec<TaskKey>,
+    comm_ids: FxHashMap<Vec<u8>, ThreadName>,
+    comms: Vec<Vec<u8>>,
+}
+
+impl Tasks {
+    /// Only the idle task is known.
+    pub fn new() -> Tasks {
+        let mut tasks = Tasks::default();
+        tasks.set_comm(IDLE, IDLE, b"swapper");
+        tasks
+    }
+
+    fn name(&mut self, comm: &[u8]) -> ThreadName {
+        if let Some(&name) = self.comm_ids.get(comm) {
+            return name;
+        }
+        let name = ThreadName(self.comms.len() as u32);
+        self.comms.push(comm.to_vec());
+        self.comm_ids.insert(comm.to_vec(), name);
+        name
+    }
+
+    fn found(&mut self, pid: u32, tid: u32) -> &mut Thread {
+        if !self.by_tid.contains_key(&tid) {
+            let comm = self.name(format!(":{tid}").as_bytes());
+            self.by_tid.insert(tid, Thread { pid, comm, id: None });
+        }
+        let thread = self.by_tid.entry(tid).or_insert(Thread { pid, comm: ThreadName(0), id: None });
+        if thread.pid == u32::MAX && pid != u32::MAX {
+            thread.pid = pid;
+            thread.id = None;
+        }
+        thread
+    }
+
+    pub(super) fn seen(&mut self, pid: u32, tid: u32) {
+        self.found(pid, tid);
+    }
+
+    pub(super) fn set_comm(&mut self, pid: u32, tid: u32, comm: &[u8]) {
+        let comm = self.name(comm);
+        let thread = self.found(pid, tid);
+        thread.comm = comm;
+        thread.id = None;
+    }
+
+    pub(super) fn fork(&mut self, task: &Task) {
+        let comm = self.found(task.ppid, task.ptid).comm;
+        self.by_tid.insert(task.tid, Thread { pid: task.pid, comm, id: None });
+    }
+
+    pub(super) fn thread(&mut self, pid: u32, tid: u32) -> ThreadId {
+        if let Some(Thread { id: Some(id), .. }) = self.by_tid.get(&tid) {
+            return *id;
+        }
+        let thread = self.found(pid, tid);
+        let key = TaskKey { pid: thread.pid, tid, comm: thread.comm };
+        let next = ThreadId(self.keys.len() as u32);
+        let id = *self.ids.entry(key).or_insert(next);
+        if id == next {
+            self.keys.push(key);
+        }
+        if let Some(thread) = self.by_tid.get_mut(&tid) {
+            thread.id = Some(id);
+        }
+        id
+    }
+
+    /// What a thread id stands for.
+    pub fn key(&self, id: ThreadId) -> TaskKey {
+        self.keys.get(id.0 as usize).copied().unwrap_or(TaskKey { pid: 0, tid: 0, comm: ThreadName(0) })
+    }
+
+    /// Number of thread ids given out.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// True when no thread id was given out.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Bytes of a comm.
+    pub fn comm(&self, name: ThreadName) -> &[u8] {
+        self.comms.get(name.0 as usize).map_or(b"", Vec::as_slice)
+    }
+
+    /// The name that the leader of `pid` has now.
+    pub fn leader_comm(&self, pid: u32) -> Option<&[u8]> {
+        self.by_tid.get(&pid).map(|thread| self.comm(thread.comm))
+    }
+}

@@ -12,7 +12,9 @@
 pub mod affinity;
 pub mod clock;
 pub mod file;
+pub mod inherited;
 pub mod limits;
+pub mod local_time;
 pub mod perf;
 pub mod process;
 pub mod ring;

@@ -1,0 +1,29 @@
+//! The time of day where the user is, for names of files.
+
+use std::mem::MaybeUninit;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Now, in the local time zone: year, month, day, hour, minute, second; and microseconds.
+pub fn now() -> ([i32; 6], u32) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = libc::time_t::try_from(now.as_secs()).unwrap_or_default();
+    let mut tm = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid; an all-zero `tm` is a valid value, should the call fail.
+    let tm = unsafe {
+        libc::localtime_r(&seconds, tm.as_mut_ptr());
+        tm.assume_init()
+    };
+    ([tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec], now.subsec_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_time_is_what_date_says() {
+        let date = std::process::Command::new("date").arg("+%Y-%-m-%-d").output().unwrap();
+        let ([year, month, day, ..], _) = now();
+        assert_eq!(String::from_utf8(date.stdout).unwrap().trim(), format!("{year}-{month}-{day}"));
+    }
+}

@@ -3,6 +3,7 @@
 
 mod commands;
 mod exit;
+mod record;
 mod terminal;
 
 use std::process::ExitCode;

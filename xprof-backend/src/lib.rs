@@ -5,12 +5,14 @@
 //!
 //! * [`plan`]: what the user wants, resolved: events, targets, rate, options.
 //! * [`event`]: event names of perf's grammar, PMUs in sysfs, tracepoints.
+//! * [`machine`]: the roots of procfs, sysfs and tracefs.
 //! * [`native`]: `perf_event_open`: the fallback ladder, rings, workers.
 //! * [`proc`]: what /proc and /sys say: running processes as records, the machine, the kernel's own maps.
 //! * [`sys`]: the only unsafe code: system calls, rings, file windows, signals.
 
 pub mod error;
 pub mod event;
+pub mod machine;
 pub mod native;
 pub mod plan;
 pub mod proc;

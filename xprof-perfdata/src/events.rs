@@ -1,10 +1,18 @@
 //! The events of a recording: attrs, ids, names, and which record belongs to which event.
 
+//!
+//! A recording of several events says in every record whose it is, by an id that all events have at the same place
+//! (`PERF_SAMPLE_IDENTIFIER`: first in samples and last in other records; else `PERF_SAMPLE_ID` behind the same
+//! fields). Which event a record belongs to decides the layout of the record, and so its time.
+
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 
+use crate::abi::record;
 use crate::attr::Attr;
 use crate::codec::ByteOrder;
-use crate::sample::SampleFormat;
+use crate::sample::{SampleFormat, SampleLayout};
 
 /// One event of a recording: one attr, opened on any number of CPUs and threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +25,8 @@ pub struct Event {
     pub ids: Vec<u64>,
     /// Layout of its samples.
     pub format: SampleFormat,
+    /// The places of the fields in that layout.
+    pub layout: SampleLayout,
 }
 
 /// All events of a recording, in file order.
@@ -37,12 +47,25 @@ impl Events {
     /// Adds an event; its index is the number of events before it.
     pub fn push(&mut self, attr: Attr, name: String, ids: Vec<u64>) -> usize {
         let index = self.list.len();
-        for &id in &ids {
-            self.by_id.insert(id, index as u32);
-        }
         let format = attr.sample_format(self.order);
-        self.list.push(Event { attr, name, ids, format });
+        let layout = SampleLayout::of(&format);
+        self.list.push(Event { attr, name, ids: Vec::new(), format, layout });
+        self.insert_ids(index, &ids);
         index
+    }
+
+    /// Adds ids that were learnt after the event (HEADER_ATTR, ID_INDEX). An event that does not exist is ignored.
+    pub fn insert_ids(&mut self, event: usize, ids: &[u64]) {
+        let Some(entry) = self.list.get_mut(event) else { return };
+        entry.ids.extend_from_slice(ids);
+        self.by_id.extend(ids.iter().map(|&id| (id, event as u32)));
+    }
+
+    /// Renames an event (EVENT_UPDATE). An event that does not exist is ignored.
+    pub fn rename(&mut self, event: usize, name: String) {
+        if let Some(entry) = self.list.get_mut(event) {
+            entry.name = name;
+        }
     }
 
     /// The events in file order.
@@ -53,5 +76,48 @@ impl Events {
     /// Index of the event that owns `id`.
     pub fn by_id(&self, id: u64) -> Option<usize> {
         self.by_id.get(&id).map(|&i| i as usize)
+    }
+
+    /// Index of the event that a record belongs to, as perf decides it: the only event; without ids in this kind of
+    /// record the first; for the id 0 (records that perf made up) the first; else the owner of the id.
+    /// `None` for perf's own records, for an unknown id, and for a record too short to hold one.
+    #[inline]
+    pub fn event_of(&self, kind: u32, body: &[u8]) -> Option<u32> {
+        if kind >= record::USER_START {
+            return None;
+        }
+        let first = self.list.first()?;
+        if self.list.len() == 1 {
+            return Some(0);
+        }
+        let id = if kind == record::SAMPLE {
+            first.layout.id_of(body)
+        } else if first.format.sample_id_all {
+            first.layout.trailer_id_of(body)
+        } else {
+            return Some(0);
+        };
+        match id? {
+            0 => Some(0),
+            id => self.by_id.get(&id).copied(),
+        }
+    }
+
+    /// Time of a record, ns; `None` when it carries none. For a record whose event is known already, ask the event's
+    /// [`SampleLayout`].
+    #[inline]
+    pub fn time_of(&self, kind: u32, body: &[u8]) -> Option<u64> {
+        let event = self.list.get(self.event_of(kind, body)? as usize)?;
+        if kind == record::SAMPLE { event.layout.time_of(body) } else { event.layout.trailer_time_of(body) }
+    }
+
+    /// The format of the records of event `index`; for an index that no event has, that of the first event with
+    /// `sample_id_all`, else of the first, else an empty one.
+    pub(crate) fn format_of(&self, index: u32) -> Cow<'_, SampleFormat> {
+        let with_id = || self.list.iter().find(|event| event.format.sample_id_all);
+        match self.list.get(index as usize).or_else(with_id).or(self.list.first()) {
+            Some(event) => Cow::Borrowed(&event.format),
+            None => Cow::Owned(Attr::default().sample_format(self.order)),
+        }
     }
 }

@@ -1,0 +1,352 @@
+//! The records that the kernel writes, sample and sample id apart.
+//!
+//! Layouts: the comments of `enum perf_event_type` in `include/uapi/linux/perf_event.h`. perf writes MMAP2, COMM, FORK,
+//! NAMESPACES, KSYMBOL, CGROUP and LOST_SAMPLES too, for what was there before it.
+
+use crate::abi::{BUILD_ID_SIZE, misc};
+use crate::codec::{Codec, Coded, Short};
+use crate::sample::{ReadValues, SampleFormat};
+
+/// Where the mapped bytes come from: MMAP2's two forms, or MMAP's none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MmapFile {
+    /// A plain MMAP record says nothing.
+    #[default]
+    Unknown,
+    /// Device and inode.
+    Inode {
+        /// Major device number.
+        major: u32,
+        /// Minor device number.
+        minor: u32,
+        /// Inode number.
+        inode: u64,
+        /// Inode generation.
+        generation: u64,
+    },
+    /// Build id (`PERF_RECORD_MISC_MMAP_BUILD_ID`), 1 to 20 bytes.
+    BuildId(Vec<u8>),
+}
+
+/// MMAP and MMAP2. A plain MMAP has prot 0, flags 0 and [`MmapFile::Unknown`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mmap {
+    /// True for MMAP2.
+    pub v2: bool,
+    /// Process; `u32::MAX` for the kernel.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// First address.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+    /// File offset, bytes (for the kernel's own map: the address of its reference symbol).
+    pub pgoff: u64,
+    /// Device and inode, or build id.
+    pub file: MmapFile,
+    /// `PROT_*`.
+    pub prot: u32,
+    /// `MAP_*`.
+    pub flags: u32,
+    /// Path as the kernel saw it, without its terminating zeros.
+    pub path: Vec<u8>,
+}
+
+/// pid and tid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskId {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+}
+
+/// COMM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comm {
+    /// Who.
+    pub task: TaskId,
+    /// The new name, without zeros. Whether by exec is in misc.
+    pub comm: Vec<u8>,
+}
+
+/// FORK and EXIT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    /// Process.
+    pub pid: u32,
+    /// Parent process.
+    pub ppid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Parent thread.
+    pub ptid: u32,
+    /// ns.
+    pub time: u64,
+}
+
+/// LOST.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Event id.
+    pub id: u64,
+    /// Records lost.
+    pub lost: u64,
+}
+
+/// THROTTLE and UNTHROTTLE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttle {
+    /// ns.
+    pub time: u64,
+    /// Event id.
+    pub id: u64,
+    /// Stream id.
+    pub stream_id: u64,
+}
+
+/// READ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Who.
+    pub task: TaskId,
+    /// Counts, in the `read_format` of their event.
+    pub values: ReadValues,
+}
+
+/// AUX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aux {
+    /// Offset in the aux stream, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// `PERF_AUX_FLAG_*`.
+    pub flags: u64,
+}
+
+/// NAMESPACES.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Who.
+    pub task: TaskId,
+    /// (device, inode) in the order net, uts, ipc, pid, user, mnt, cgroup.
+    pub links: Vec<(u64, u64)>,
+}
+
+/// KSYMBOL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ksymbol {
+    /// Address.
+    pub addr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// `PERF_RECORD_KSYMBOL_TYPE_*`.
+    pub ksym_type: u16,
+    /// `PERF_RECORD_KSYMBOL_FLAGS_*` (1: unregistered).
+    pub flags: u16,
+    /// Name.
+    pub name: Vec<u8>,
+}
+
+/// BPF_EVENT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BpfEvent {
+    /// `PERF_BPF_EVENT_*`.
+    pub event: u16,
+    /// Flags.
+    pub flags: u16,
+    /// Program id.
+    pub prog_id: u32,
+    /// Tag.
+    pub tag: [u8; 8],
+}
+
+/// CGROUP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Id, as in `PERF_SAMPLE_CGROUP`.
+    pub id: u64,
+    /// Path under the cgroup root.
+    pub path: Vec<u8>,
+}
+
+/// TEXT_POKE.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextPoke {
+    /// Address.
+    pub addr: u64,
+    /// Bytes before.
+    pub old: Vec<u8>,
+    /// Bytes after.
+    pub new: Vec<u8>,
+}
+
+/// CALLCHAIN_DEFERRED.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallchainDeferred {
+    /// Matches the cookie that follows `PERF_CONTEXT_USER_DEFERRED` in a sample's chain.
+    pub cookie: u64,
+    /// The user half.
+    pub ips: Vec<u64>,
+}
+
+impl Mmap {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C, misc: u16) -> Coded {
+        c.u32(&mut self.pid)?;
+        c.u32(&mut self.tid)?;
+        c.u64(&mut self.start)?;
+        c.u64(&mut self.len)?;
+        c.u64(&mut self.pgoff)?;
+        if self.v2 {
+            self.file.fields(c, misc)?;
+            c.u32(&mut self.prot)?;
+            c.u32(&mut self.flags)?;
+        }
+        c.name(&mut self.path, 8)
+    }
+}
+
+impl MmapFile {
+    fn fields<C: Codec>(&mut self, c: &mut C, misc: u16) -> Coded {
+        if misc & misc::MMAP_BUILD_ID != 0 {
+            let mut id = if let MmapFile::BuildId(id) = self { std::mem::take(id) } else { Vec::new() };
+            let mut len = id.len().min(BUILD_ID_SIZE) as u8;
+            c.u8(&mut len)?;
+            c.zeros(3)?;
+            let mut bytes = [0; BUILD_ID_SIZE];
+            let len = usize::from(len).min(BUILD_ID_SIZE);
+            bytes[..id.len().min(len)].copy_from_slice(&id[..id.len().min(len)]);
+            c.array(&mut bytes)?;
+            id.clear();
+            id.extend_from_slice(&bytes[..len]);
+            *self = MmapFile::BuildId(id);
+            return Ok(());
+        }
+        let (mut major, mut minor, mut inode, mut generation) = match *self {
+            MmapFile::Inode { major, minor, inode, generation } => (major, minor, inode, generation),
+            _ => (0, 0, 0, 0),
+        };
+        c.u32(&mut major)?;
+        c.u32(&mut minor)?;
+        c.u64(&mut inode)?;
+        c.u64(&mut generation)?;
+        *self = MmapFile::Inode { major, minor, inode, generation };
+        Ok(())
+    }
+}
+
+impl TaskId {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u32(&mut self.pid)?;
+        c.u32(&mut self.tid)
+    }
+}
+
+impl Comm {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        self.task.fields(c)?;
+        c.name(&mut self.comm, 8)
+    }
+}
+
+impl Task {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u32(&mut self.pid)?;
+        c.u32(&mut self.ppid)?;
+        c.u32(&mut self.tid)?;
+        c.u32(&mut self.ptid)?;
+        c.u64(&mut self.time)
+    }
+}
+
+impl Lost {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u64(&mut self.id)?;
+        c.u64(&mut self.lost)
+    }
+}
+
+impl Throttle {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u64(&mut self.time)?;
+        c.u64(&mut self.id)?;
+        c.u64(&mut self.stream_id)
+    }
+}
+
+impl Read {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C, format: &SampleFormat) -> Coded {
+        self.task.fields(c)?;
+        self.values.fields(c, format.read_format)
+    }
+}
+
+impl Aux {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u64(&mut self.offset)?;
+        c.u64(&mut self.size)?;
+        c.u64(&mut self.flags)
+    }
+}
+
+impl Namespaces {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        self.task.fields(c)?;
+        let mut len = self.links.len() as u64;
+        c.u64(&mut len)?;
+        c.each(&mut self.links, len, |c, (device, inode)| {
+            c.u64(device)?;
+            c.u64(inode)
+        })
+    }
+}
+
+impl Ksymbol {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u64(&mut self.addr)?;
+        c.u32(&mut self.len)?;
+        c.u16(&mut self.ksym_type)?;
+        c.u16(&mut self.flags)?;
+        c.name(&mut self.name, 8)
+    }
+}
+
+impl BpfEvent {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u16(&mut self.event)?;
+        c.u16(&mut self.flags)?;
+        c.u32(&mut self.prog_id)?;
+        c.array(&mut self.tag)
+    }
+}
+
+impl Cgroup {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u64(&mut self.id)?;
+        c.name(&mut self.path, 8)
+    }
+}
+
+impl TextPoke {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u64(&mut self.addr)?;
+        let mut old = u16::try_from(self.old.len()).map_err(|_| Short)?;
+        let mut new = u16::try_from(self.new.len()).map_err(|_| Short)?;
+        c.u16(&mut old)?;
+        c.u16(&mut new)?;
+        c.bytes(&mut self.old, old.into())?;
+        c.bytes(&mut self.new, new.into())?;
+        c.align(8)
+    }
+}
+
+impl CallchainDeferred {
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u64(&mut self.cookie)?;
+        let mut len = self.ips.len() as u64;
+        c.u64(&mut len)?;
+        c.u64s(&mut self.ips, len)
+    }
+}

@@ -31,14 +31,8 @@ pub enum Signal {
     WindowChange = libc::SIGWINCH,
 }
 
-const ALL: [Signal; 6] = [
-    Signal::Interrupt,
-    Signal::Terminate,
-    Signal::Hangup,
-    Signal::User2,
-    Signal::Child,
-    Signal::WindowChange,
-];
+const ALL: [Signal; 6] =
+    [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User2, Signal::Child, Signal::WindowChange];
 
 /// The reading end of the signal pipe.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,71 @@
+#![forbid(unsafe_code)]
+//! The command: arguments -> plan -> wiring. One file per sub-command; errors are printed here, with their remedy.
+//! A library only so that the release tools see the same options as the program.
+
+mod commands;
+mod exit;
+mod record;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A sampling profiler for Linux and for whole Xen hosts.
+#[derive(Debug, Parser)]
+#[command(name = "xprof", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every sub-command.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Say more on stderr
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say only errors on stderr
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Colour: auto (a terminal, and neither NO_COLOR nor TERM=dumb), always, never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: terminal::Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Record samples of a command, processes, CPUs or the whole machine into a file
+    Record(commands::record::Options),
+    /// Show where the samples of a recording fell
+    Report(commands::report::Options),
+    /// Print every sample as text, as `perf script` does
+    Script(commands::script::Options),
+    /// List the events that this machine can measure
+    List(commands::list::Options),
+    /// Say what can be measured here, what cannot, and the command that would change it
+    Doctor(commands::doctor::Options),
+    /// Pack a recording with the symbols it needs, to be read on another machine
+    Archive(commands::archive::Options),
+}
+
+/// The definition of every option: what man pages and completions are made from.
+pub fn command_line() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+/// Runs what the arguments of this process say; the exit status is `main`'s.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Record(options) => commands::record::run(options, &cli.global),
+        Command::Report(options) => commands::report::run(options, &cli.global),
+        Command::Script(options) => commands::script::run(options, &cli.global),
+        Command::List(options) => commands::list::run(options, &cli.global),
+        Command::Doctor(options) => commands::doctor::run(options, &cli.global),
+        Command::Archive(options) => commands::archive::run(options, &cli.global),
+    };
+    exit::code(result)
+}

@@ -3,9 +3,22 @@
 //! A [`Symbolizer`] turns (module, address) into a name. Lookups are made in bulk, one per unique address; every file is
 //! opened once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustc_hash::FxHashMap;
+
+pub use self::elf::build_id_of_notes;
+use self::load::Loaded;
 use crate::supply::{BuildId, Supplier};
+
+mod debug_file;
+mod demangle;
+mod elf;
+mod kallsyms;
+mod load;
+mod perf_map;
+mod symtab;
+mod table;
 
 /// What kind of module an address lies in, and how its symbols are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +37,7 @@ pub enum ModuleKind {
         pid: u32,
     },
     /// A piece of kernel code that a KSYMBOL record names (a BPF program, a trampoline): the module's path is the
-    /// symbol's name, nothing is looked up.
+    /// symbol's name, and no file is asked for.
     Ksymbol {
         /// First address.
         start: u64,
@@ -66,11 +79,12 @@ pub struct Missing {
     pub advice: String,
 }
 
-/// Gives names.
+/// Gives names. Cloning it shares what was loaded.
 #[derive(Clone)]
 pub struct Symbolizer {
-    /// Where files come from.
-    pub supplier: Arc<dyn Supplier>,
+    supplier: Arc<dyn Supplier>,
+    kernel: Option<BuildId>,
+    loaded: Arc<Mutex<FxHashMap<Module, Arc<OnceLock<Loaded>>>>>,
 }
 
 impl std::fmt::Debug for Symbolizer {
@@ -80,10 +94,50 @@ impl std::fmt::Debug for Symbolizer {
 }
 
 impl Symbolizer {
-    /// Looks up `addresses` (sorted, unique) of one module. For files they are file offsets (`addr - start + pgoff`), for the
-    /// kernel, its modules and JIT code run-time addresses. One answer per address, in order.
+    /// Names from what `supplier` gives.
+    pub fn new(supplier: Arc<dyn Supplier>) -> Symbolizer {
+        Symbolizer { supplier, kernel: None, loaded: Arc::default() }
+    }
+
+    /// Says which kernel was recorded, so that no other one's list is believed. Without it, the running one's is.
+    #[must_use]
+    pub fn with_kernel(self, build_id: Option<BuildId>) -> Symbolizer {
+        Symbolizer { kernel: build_id, loaded: Arc::default(), ..self }
+    }
+
+    /// Looks up `addresses` (sorted, unique) of one module. For files and the vdso they are file offsets
+    /// (`addr - start + pgoff`), for the kernel, its modules and JIT code run-time addresses. One answer per address, in
+    /// order; `None` where no symbol covers it. With it, when some have no name and something could be done: what.
+    ///
+    /// A module is loaded at its first lookup and kept. May be called from several threads, for different modules at the
+    /// same time.
     pub fn lookup(&self, module: &Module, addresses: &[u64]) -> (Vec<Option<Symbol>>, Option<Missing>) {
-        let _ = module;
-        (vec![None; addresses.len()], None)
+        let key = self.key(module);
+        let cell = {
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(loaded.entry(key.clone()).or_default())
+        };
+        let loaded = cell.get_or_init(|| {
+            let pid = module.pid;
+            load::load(&*self.supplier, &Module { pid, ..key })
+        });
+        let symbols = loaded.lookup(addresses);
+        let missing = loaded.advice().filter(|_| symbols.iter().any(Option::is_none));
+        (symbols, missing.map(|advice| Missing { advice: advice.into() }))
+    }
+
+    /// What makes two modules the same: the kernel and its modules share one list; a build id says more than who
+    /// mapped it.
+    fn key(&self, module: &Module) -> Module {
+        let build_id = module.build_id.clone();
+        match module.kind {
+            ModuleKind::Kernel | ModuleKind::KernelModule => Module {
+                path: b"[kernel.kallsyms]".into(),
+                kind: ModuleKind::Kernel,
+                build_id: self.kernel.clone().or(build_id.filter(|_| module.kind == ModuleKind::Kernel)),
+                pid: None,
+            },
+            _ => Module { pid: module.pid.filter(|_| build_id.is_none()), ..module.clone() },
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod commands;
 mod exit;
 mod record;
+mod supply;
 mod terminal;
 
 use std::process::ExitCode;

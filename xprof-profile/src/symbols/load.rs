@@ -1,0 +1,224 @@
+//! Finding the names of one module: which files are asked for, in which order, and why there are none.
+
+use std::io;
+use std::sync::Arc;
+
+use xprof_perfdata::source::Source;
+
+use super::elf::Elf;
+use super::kallsyms::{self, Kallsyms};
+use super::perf_map::PerfMap;
+use super::table::Table;
+use super::{Module, ModuleKind, Symbol, debug_file, symtab};
+use crate::supply::{BuildId, Need, Supplier};
+
+/// What was found for one module.
+pub(crate) struct Loaded {
+    names: Names,
+    /// What to say when an address has no name.
+    advice: Option<String>,
+}
+
+enum Names {
+    Table(Table),
+    PerfMap(PerfMap),
+    /// All of the module is one symbol.
+    One(Symbol),
+    None,
+}
+
+impl Loaded {
+    fn none(advice: impl Into<String>) -> Loaded {
+        Loaded { names: Names::None, advice: Some(advice.into()) }
+    }
+
+    /// Looks up sorted addresses.
+    pub(crate) fn lookup(&self, addresses: &[u64]) -> Vec<Option<Symbol>> {
+        match &self.names {
+            Names::Table(table) => table.lookup(addresses),
+            Names::PerfMap(map) => map.lookup(addresses),
+            Names::One(symbol) => addresses
+                .iter()
+                .map(|a| a.checked_sub(symbol.start).is_some_and(|o| o < symbol.size).then(|| symbol.clone()))
+                .collect(),
+            Names::None => vec![None; addresses.len()],
+        }
+    }
+
+    /// Why some addresses have no names, when that can be helped.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
+    }
+}
+
+/// Loads the names of a module.
+pub(crate) fn load(supplier: &dyn Supplier, module: &Module) -> Loaded {
+    match &module.kind {
+        ModuleKind::User => user(supplier, module),
+        ModuleKind::Vdso => vdso(supplier, module),
+        ModuleKind::Kernel | ModuleKind::KernelModule => kernel(supplier, module),
+        ModuleKind::Jit { pid } => jit(supplier, *pid),
+        ModuleKind::Ksymbol { start, len } => {
+            let symbol = Symbol { name: shown(&module.path).into(), start: *start, size: u64::from(*len) };
+            Loaded { names: Names::One(symbol), advice: None }
+        }
+        ModuleKind::Pseudo => Loaded { names: Names::None, advice: None },
+    }
+}
+
+/// A path as it is shown.
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+fn user(supplier: &dyn Supplier, module: &Module) -> Loaded {
+    let (path, pid) = (&module.path[..], module.pid);
+    let deleted = path.strip_suffix(b" (deleted)");
+    let on_disk = deleted.unwrap_or(path);
+    let mut why = String::from("is not here");
+    let mut found = None;
+    // A deleted file's path may hold another file by now: only a build id tells.
+    if deleted.is_none() || module.build_id.is_some() {
+        // With a build id to check it by, a container's file may also come from this machine.
+        let pids = [Some(pid), pid.and(module.build_id.as_ref()).map(|_| None)];
+        for pid in pids.into_iter().flatten() {
+            match supplier.supply(&Need::Path { path: on_disk.to_vec(), pid }) {
+                Ok(source) => found = accept(source, module.build_id.as_ref(), &mut why),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => why = format!("cannot be read ({e})"),
+            }
+            if found.is_some() {
+                break;
+            }
+        }
+    } else {
+        why = "was deleted, and the recording has no build id to find it by".into();
+    }
+    if found.is_none()
+        && let Some(build_id) = &module.build_id
+    {
+        let cached = supplier.supply(&Need::Cached { build_id: build_id.clone(), kind: "elf" }).ok();
+        found = cached.and_then(|source| accept(source, Some(build_id), &mut String::new()));
+    }
+    let Some(elf) = found else {
+        // Without the file, its debug file alone still has the names.
+        let debug = module.build_id.as_ref().and_then(|id| debug_alone(supplier, id));
+        if let Some(table) = debug {
+            return Loaded { names: Names::Table(table), advice: None };
+        }
+        let id = module.build_id.as_ref().map_or(String::new(), |id| format!(" with build id {id}"));
+        return Loaded::none(format!(
+            "{}: {why}; give the folder that has it{id} with --symfs, or run `xprof archive` where it was recorded",
+            shown(path)
+        ));
+    };
+    of_elf(supplier, &elf, on_disk, pid)
+}
+
+/// The ELF file in a source, if its build id is the one that was recorded; else `why` says what it is.
+fn accept(source: Arc<dyn Source>, recorded: Option<&BuildId>, why: &mut String) -> Option<Elf> {
+    let elf = match Elf::open(source) {
+        Ok(elf) => elf,
+        Err(e) => {
+            *why = e.to_string();
+            return None;
+        }
+    };
+    let Some(recorded) = recorded else { return Some(elf) };
+    match elf.build_id() {
+        Some(id) if same(&id, recorded) => Some(elf),
+        Some(id) => {
+            *why = format!("was changed since (its build id is {id} now)");
+            None
+        }
+        None => {
+            *why = "was changed since (it has no build id now)".into();
+            None
+        }
+    }
+}
+
+/// Recorders before Linux 5.12 wrote every build id as 20 bytes, a shorter one with zeros behind it.
+fn same(a: &BuildId, b: &BuildId) -> bool {
+    let (short, long) = if a.0.len() <= b.0.len() { (&a.0, &b.0) } else { (&b.0, &a.0) };
+    !short.is_empty() && long.starts_with(short) && long[short.len()..].iter().all(|&b| b == 0)
+}
+
+fn debug_alone(supplier: &dyn Supplier, build_id: &BuildId) -> Option<Table> {
+    let debug = Elf::open(supplier.supply(&Need::Debug { build_id: build_id.clone() }).ok()?).ok()?;
+    let same_id = debug.build_id().is_some_and(|id| same(&id, build_id));
+    same_id.then(|| symtab::table(&debug, &debug).ok())?.filter(|t| !t.is_empty())
+}
+
+fn of_elf(supplier: &dyn Supplier, elf: &Elf, path: &[u8], pid: Option<u32>) -> Loaded {
+    let stripped = !symtab::has_symtab(elf);
+    let debug = if stripped { debug_file::find(supplier, elf, path, pid) } else { None };
+    let mini = if stripped && debug.is_none() { debug_file::mini(elf) } else { None };
+    let table = match (&debug, &mini) {
+        (Some(debug), _) => symtab::table(debug, elf),
+        (None, Some(mini)) => symtab::with_mini(elf, mini),
+        (None, None) => symtab::table(elf, elf),
+    };
+    let advice = match (&table, stripped && debug.is_none()) {
+        (Err(e), _) => Some(format!("{}: its symbols cannot be read: {e}", shown(path))),
+        (Ok(_), false) => None,
+        (Ok(table), true) => Some(format!(
+            "{}: {}; install its debug symbols (Debian: the -dbgsym or -dbg package), or build it without stripping",
+            shown(path),
+            if table.is_empty() { "has no symbols" } else { "is stripped, only exported functions have names" }
+        )),
+    };
+    Loaded { names: table.map_or(Names::None, Names::Table), advice }
+}
+
+fn vdso(supplier: &dyn Supplier, module: &Module) -> Loaded {
+    let cached = module.build_id.as_ref().map(|id| Need::Cached { build_id: id.clone(), kind: "vdso" });
+    let mut why = String::from("is not here");
+    let mut sources = cached.into_iter().chain([Need::Vdso]).filter_map(|need| supplier.supply(&need).ok());
+    let elf = sources.find_map(|source| accept(source, module.build_id.as_ref(), &mut why));
+    let table = elf.and_then(|elf| symtab::table(&elf, &elf).ok());
+    match table {
+        Some(table) => Loaded { names: Names::Table(table), advice: None },
+        None => Loaded::none(format!(
+            "{}: the one of the recorded kernel {why}; run `xprof archive` where it was recorded",
+            shown(&module.path)
+        )),
+    }
+}
+
+fn kernel(supplier: &dyn Supplier, module: &Module) -> Loaded {
+    let running = Need::Kallsyms { build_id: module.build_id.clone() };
+    let cached = module.build_id.as_ref().map(|id| Need::Cached { build_id: id.clone(), kind: "kallsyms" });
+    let mut hidden = false;
+    let mut refused = None;
+    for need in std::iter::once(running).chain(cached) {
+        match supplier.supply(&need).and_then(|source| kallsyms::read(&*source)) {
+            Ok(Kallsyms::Table(table)) if !table.is_empty() => {
+                return Loaded { names: Names::Table(table), advice: None };
+            }
+            Ok(Kallsyms::Table(_)) => {}
+            Ok(Kallsyms::Hidden) => hidden = true,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => refused = Some(e),
+        }
+    }
+    let path = shown(&module.path);
+    Loaded::none(match (hidden, refused) {
+        (true, _) => format!(
+            "{path}: the kernel hides its addresses (/proc/kallsyms has only zeros); run as root, or: sysctl kernel.kptr_restrict=0"
+        ),
+        (false, Some(e)) => format!("{path}: reading kallsyms: {e}; give a copy with --kallsyms"),
+        (false, None) => format!(
+            "{path}: this is not the kernel that was recorded; give its symbols with --kallsyms or --vmlinux, or run `xprof archive` where it was recorded"
+        ),
+    })
+}
+
+fn jit(supplier: &dyn Supplier, pid: u32) -> Loaded {
+    match supplier.supply(&Need::PerfMap { pid }).and_then(|source| PerfMap::read(&*source)) {
+        Ok(map) if !map.is_empty() => Loaded { names: Names::PerfMap(map), advice: None },
+        _ => Loaded::none(format!(
+            "code made at run time by process {pid}: there is no /tmp/perf-{pid}.map; let the runtime write one (node --perf-basic-prof, java -XX:+DumpPerfMapAtExit, PYTHONPERFSUPPORT=1)"
+        )),
+    }
+}

@@ -1,0 +1,243 @@
+//! The symbols of an ELF file as a [`Table`] of file offsets: `.symtab`, `.dynsym`, and names for the procedure linkage
+//! table.
+//!
+//! Which symbols count is perf's rule: functions, objects, and labels in sections whose name says text or data. Data stays
+//! in, since it ends the symbols of unknown size before it, and names the addresses that loads and stores touch.
+
+use std::io;
+
+use super::elf::{
+    EM_386, EM_AARCH64, EM_ARM, EM_X86_64, ET_REL, Elf, SHF_ALLOC, SHT_DYNSYM, SHT_NOBITS, SHT_REL, SHT_RELA,
+    SHT_SYMTAB, Section,
+};
+use super::table::{Binding, Entry, Strings, Style, Table, name_at};
+
+const STT_NOTYPE: u8 = 0;
+const STT_OBJECT: u8 = 1;
+const STT_FUNC: u8 = 2;
+const STT_GNU_IFUNC: u8 = 10;
+const SHN_UNDEF: u16 = 0;
+const SHN_LORESERVE: u16 = 0xff00;
+const SHN_XINDEX: u16 = 0xffff;
+const STV_INTERNAL: u8 = 1;
+const STV_HIDDEN: u8 = 2;
+
+/// Symbol tables are read in pieces of about this many bytes.
+const PIECE: u64 = 1 << 20;
+/// Strings that stand compressed in a file: more of them is not unpacked.
+const MOST_STRINGS: u64 = 1 << 30;
+
+/// True when there is a `.symtab`.
+pub(crate) fn has_symtab(elf: &Elf) -> bool {
+    elf.section_named(b".symtab").is_some_and(|(_, s)| s.kind == SHT_SYMTAB && s.size > 0)
+}
+
+/// The table of the file `names`, whose addresses are loaded as the headers of `loaded` say. They are the same file, or
+/// `names` is its separate debug file.
+///
+/// # Errors
+/// What reading said. A table that is cut short gives the symbols that are there.
+pub(crate) fn table(names: &Elf, loaded: &Elf) -> io::Result<Table> {
+    let mut table = Table::new(Style::Demangled);
+    add(&mut table, names, loaded, b".symtab", SHT_SYMTAB)?;
+    add(&mut table, names, loaded, b".dynsym", SHT_DYNSYM)?;
+    if table.is_empty() && !std::ptr::eq(names, loaded) {
+        add(&mut table, loaded, loaded, b".dynsym", SHT_DYNSYM)?;
+    }
+    add_plt(&mut table, loaded)?;
+    Ok(table)
+}
+
+/// The table of a stripped file with the names that it carries compressed (`.gnu_debugdata`): those of `mini`, then its own
+/// exported ones.
+///
+/// # Errors
+/// What reading said.
+pub(crate) fn with_mini(elf: &Elf, mini: &Elf) -> io::Result<Table> {
+    let mut table = Table::new(Style::Demangled);
+    add(&mut table, mini, elf, b".symtab", SHT_SYMTAB)?;
+    add(&mut table, elf, elf, b".dynsym", SHT_DYNSYM)?;
+    add_plt(&mut table, elf)?;
+    Ok(table)
+}
+
+/// Adds one symbol table of `names`; nothing when it has none of that name.
+fn add(table: &mut Table, names: &Elf, loaded: &Elf, section: &[u8], kind: u32) -> io::Result<()> {
+    let Some((_, symbols)) = names.section_named(section).filter(|(_, s)| s.kind == kind) else { return Ok(()) };
+    let Some(strings) = names.section(symbols.link as usize) else { return Ok(()) };
+    let strings = match names.plain(strings) {
+        Some((source, offset, size)) => Strings::File(source.clone(), offset, size),
+        None => Strings::Memory(names.bytes(strings, MOST_STRINGS)?),
+    };
+    let mapping_symbols = matches!(names.machine, EM_ARM | EM_AARCH64);
+    // `$a`, `$d`, `$t`, `$x` mark kinds of code on Arm and name nothing.
+    let marks = match (&strings, mapping_symbols) {
+        (_, false) => Vec::new(),
+        (Strings::Memory(bytes), true) => bytes.clone(),
+        (Strings::File(source, offset, size), true) => {
+            super::elf::read_up_to(&**source, *offset, (*size).min(MOST_STRINGS))?
+        }
+    };
+    let Some(number) = table.add_strings(strings) else { return Ok(()) };
+    let mut entries = Vec::new();
+    each_symbol(names, symbols, |symbol| {
+        if mapping_symbols && is_mapping_symbol(name_at(&marks, symbol.name as usize).0) {
+            return;
+        }
+        entries.extend(entry(&symbol, number, names, loaded));
+    })?;
+    table.add(entries, |_, _, _| false);
+    Ok(())
+}
+
+/// One symbol as it stands in the file.
+struct Sym {
+    name: u32,
+    info: u8,
+    visibility: u8,
+    section: u16,
+    value: u64,
+    size: u64,
+}
+
+fn each_symbol(elf: &Elf, symbols: &Section, mut each: impl FnMut(Sym)) -> io::Result<()> {
+    let f = elf.fields();
+    let entry: u64 = if f.wide { 24 } else { 16 };
+    let mut read = |bytes: &[u8]| {
+        for b in bytes.chunks_exact(entry as usize) {
+            let (info, other, section) = if f.wide { (b[4], b[5], f.u16(b, 6)) } else { (b[12], b[13], f.u16(b, 14)) };
+            let (value, size) = (f.word(b, 4, 8), f.word(b, 8, 16));
+            each(Sym { name: f.u32(b, 0), info, visibility: other & 3, section, value, size });
+        }
+    };
+    let Some((source, mut offset, mut left)) = elf.plain(symbols) else {
+        read(&elf.bytes(symbols, MOST_STRINGS)?);
+        return Ok(());
+    };
+    while left > 0 {
+        let bytes = super::elf::read_up_to(&**source, offset, left.min(PIECE / entry * entry))?;
+        if bytes.is_empty() {
+            break;
+        }
+        read(&bytes);
+        offset += bytes.len() as u64;
+        left -= bytes.len() as u64;
+    }
+    Ok(())
+}
+
+fn entry(symbol: &Sym, strings: u8, names: &Elf, loaded: &Elf) -> Option<Entry> {
+    let kind = symbol.info & 0xf;
+    let label = match kind {
+        STT_FUNC | STT_GNU_IFUNC | STT_OBJECT => false,
+        STT_NOTYPE if !matches!(symbol.visibility, STV_INTERNAL | STV_HIDDEN) => true,
+        _ => return None,
+    };
+    if symbol.name == 0 || symbol.section == SHN_UNDEF {
+        return None;
+    }
+    let section = match symbol.section {
+        // Its section stands in another table; the segments give its place all the same.
+        SHN_XINDEX if !label => None,
+        SHN_LORESERVE.. => return None,
+        index => {
+            let mut elf = names;
+            let mut section = elf.section(usize::from(index))?;
+            if section.flags & SHF_ALLOC == 0 {
+                return None;
+            }
+            // A debug file has only the headers of what is loaded, and their offsets mean nothing.
+            if section.kind == SHT_NOBITS {
+                elf = loaded;
+                section = elf.section(usize::from(index))?;
+            }
+            if label && !says_text_or_data(elf.name(section)) {
+                return None;
+            }
+            Some(section)
+        }
+    };
+    let mut value = symbol.value;
+    if names.machine == EM_ARM && kind == STT_FUNC {
+        value &= !1; // Thumb code is marked by the lowest bit.
+    }
+    let start = match (loaded.kind, section) {
+        (ET_REL, Some(s)) => value.wrapping_sub(s.addr).wrapping_add(s.offset),
+        (_, section) => match (loaded.offset_of(value), section) {
+            (Some(offset), _) => offset,
+            (None, Some(s)) => value.wrapping_sub(s.addr).wrapping_add(s.offset),
+            (None, None) => return None,
+        },
+    };
+    let binding = match symbol.info >> 4 {
+        1 => Binding::Global,
+        2 => Binding::Weak,
+        _ => Binding::Local,
+    };
+    Some(Entry { start, end: start.saturating_add(symbol.size), name: symbol.name, strings, binding, plt: false })
+}
+
+fn says_text_or_data(name: &[u8]) -> bool {
+    name.windows(4).any(|w| w == b"text" || w == b"data")
+}
+
+fn is_mapping_symbol(name: &[u8]) -> bool {
+    matches!(name, [b'$', b'a' | b'd' | b't' | b'x'] | [b'$', b'a' | b'd' | b't' | b'x', b'.', ..])
+}
+
+/// Names the entries of the procedure linkage table after what they lead to: the entries stand in the order of their
+/// relocations. A `.plt.sec` (code for indirect branch tracking) has the same order and no first entry.
+fn add_plt(table: &mut Table, elf: &Elf) -> io::Result<()> {
+    let relocations = elf.section_named(b".rela.plt").or_else(|| elf.section_named(b".rel.plt"));
+    let (Some((_, relocations)), Some((dynsym, symbols))) = (relocations, elf.section_named(b".dynsym")) else {
+        return Ok(());
+    };
+    let f = elf.fields();
+    let relocation = match (relocations.kind, f.wide) {
+        (SHT_RELA, true) => 24,
+        (SHT_RELA, false) => 12,
+        (SHT_REL, true) => 16,
+        (SHT_REL, false) => 8,
+        _ => return Ok(()),
+    };
+    // Not all linkers say the symbol table (lld without symbols leaves 0).
+    if symbols.kind != SHT_DYNSYM || relocations.link as usize != dynsym {
+        return Ok(());
+    }
+    let Some(strings) = elf.section(symbols.link as usize).and_then(|s| elf.plain(s)) else { return Ok(()) };
+    let Some(number) = table.add_strings(Strings::File(strings.0.clone(), strings.1, strings.2)) else {
+        return Ok(());
+    };
+    let symbol_size = if f.wide { 24 } else { 16 };
+    let symbols = elf.bytes(symbols, MOST_STRINGS)?;
+    let relocations = elf.bytes(relocations, MOST_STRINGS)?;
+    let mut entries = Vec::new();
+    for (name, has_first) in [(&b".plt"[..], true), (b".plt.sec", false)] {
+        let Some((_, plt)) = elf.section_named(name) else { continue };
+        let (first, each) = plt_shape(elf.machine, plt.entsize, has_first);
+        let places = (0..).map(|i: u64| plt.offset.saturating_add(first).saturating_add(i.saturating_mul(each)));
+        let end = plt.offset.saturating_add(plt.size);
+        for (start, r) in places.zip(relocations.chunks_exact(relocation)).take_while(|(start, _)| *start < end) {
+            let symbol = if f.wide { f.u64(r, 8) >> 32 } else { u64::from(f.u32(r, 4)) >> 8 };
+            let at = usize::try_from(symbol).ok().and_then(|s| s.checked_mul(symbol_size));
+            let name = at.map_or(0, |at| f.u32(&symbols, at));
+            let binding = Binding::Global;
+            entries.push(Entry { start, end: start.saturating_add(each), name, strings: number, binding, plt: true });
+        }
+    }
+    table.add_sized(entries);
+    Ok(())
+}
+
+/// Bytes of the first entry, which leads to the dynamic linker, and of each other. Source: the processor supplements of
+/// the System V ABI.
+fn plt_shape(machine: u16, entsize: u64, has_first: bool) -> (u64, u64) {
+    let (first, each) = match machine {
+        EM_ARM => (20, 12),
+        EM_AARCH64 => (32, 16),
+        // lld leaves the entry size 0.
+        EM_X86_64 | EM_386 if entsize == 0 => (16, 16),
+        _ => (entsize, entsize.max(1)),
+    };
+    (if has_first { first } else { 0 }, each)
+}

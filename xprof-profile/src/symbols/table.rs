@@ -1,0 +1,322 @@
+//! A sorted table of symbols, and the one way to look addresses up in it.
+//!
+//! The rules are perf's, so that sums by symbol are the same: a symbol of size 0 reaches to the next one; of several at
+//! one address, one is chosen by size, binding and name. A table has 24 bytes per symbol; names stay where they are (in the
+//! file, or in one buffer) and are made only for the symbols that are hit. So of several symbols at one address the best is
+//! chosen at lookup too, when an address falls there.
+//!
+//! Where sized symbols overlap, the one that starts last before the address wins. (perf takes the first that the
+//! shape of its tree leads to.)
+
+use std::io;
+use std::sync::Arc;
+
+use xprof_perfdata::source::Source;
+
+use super::Symbol;
+use super::demangle;
+
+/// Longest name that is read, in bytes.
+const LONGEST_NAME: usize = 64 << 10;
+/// Names are read from files in pieces of this many bytes.
+const PIECE: u64 = 16 << 10;
+/// Symbols per block; of each block the largest end is kept, to pass over it.
+const BLOCK: usize = 64;
+/// Symbols and blocks looked at for one address, so that a hostile table cannot cost the square of its size.
+const MOST_STEPS: usize = 1 << 14;
+/// The page that perf lets the last symbol of unknown size reach to the end of.
+const PAGE: u64 = 4096;
+
+/// How visible a symbol is (`STB_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// `STB_LOCAL`, and all others.
+    Local,
+    /// `STB_GLOBAL`.
+    Global,
+    /// `STB_WEAK`.
+    Weak,
+}
+
+/// One symbol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// First address.
+    pub(crate) start: u64,
+    /// First address behind it; `start` while the size is not known.
+    pub(crate) end: u64,
+    /// Where its name begins in its strings.
+    pub(crate) name: u32,
+    /// Which strings.
+    pub(crate) strings: u8,
+    /// Visibility.
+    pub(crate) binding: Binding,
+    /// A procedure linkage entry: `@plt` follows the name.
+    pub(crate) plt: bool,
+}
+
+/// Where names are: each ends at a NUL byte.
+pub(crate) enum Strings {
+    /// In a file, at an offset, so many bytes.
+    File(Arc<dyn Source>, u64, u64),
+    /// In memory.
+    Memory(Vec<u8>),
+}
+
+/// What is done to a name before it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// C++, Rust, OCaml and Java names are demangled.
+    Demangled,
+    /// A kernel name: as it is, without the module behind a tab.
+    Kernel,
+}
+
+/// A sorted table.
+pub(crate) struct Table {
+    entries: Vec<Entry>,
+    block_ends: Vec<u64>,
+    strings: Vec<Strings>,
+    style: Style,
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new(style: Style) -> Table {
+        Table { entries: Vec::new(), block_ends: Vec::new(), strings: Vec::new(), style }
+    }
+
+    /// True when no symbol is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds strings; the number that entries name them by. `None` when there are 256 already.
+    pub(crate) fn add_strings(&mut self, strings: Strings) -> Option<u8> {
+        let number = u8::try_from(self.strings.len()).ok()?;
+        self.strings.push(strings);
+        Some(number)
+    }
+
+    /// Adds symbols behind those that are there (of several at one address the earlier are asked first), then gives sizes
+    /// to those that have none: up to the next symbol, unless `apart` says that the two do not belong together; then, and
+    /// for the last, up to the end of the next page.
+    pub(crate) fn add(&mut self, mut more: Vec<Entry>, apart: impl Fn(&Entry, &Entry, &[Strings]) -> bool) {
+        if self.entries.is_empty() {
+            self.entries = more;
+        } else {
+            self.entries.append(&mut more);
+        }
+        self.entries.sort_by_key(|e| e.start);
+        for i in 1..self.entries.len() {
+            let (previous, next) = (self.entries[i - 1], self.entries[i]);
+            if previous.end == previous.start {
+                self.entries[i - 1].end = match apart(&previous, &next, &self.strings) {
+                    true => page_end(previous.end.saturating_add(PAGE)),
+                    false => next.start,
+                };
+            }
+        }
+        if let Some(last) = self.entries.last_mut()
+            && last.end == last.start
+        {
+            last.end = page_end(last.start).saturating_add(PAGE);
+        }
+        self.index();
+    }
+
+    /// Adds symbols whose sizes are known.
+    pub(crate) fn add_sized(&mut self, mut more: Vec<Entry>) {
+        self.entries.append(&mut more);
+        self.entries.sort_by_key(|e| e.start);
+        self.index();
+    }
+
+    fn index(&mut self) {
+        self.entries.shrink_to_fit();
+        self.block_ends = self.entries.chunks(BLOCK).map(|b| b.iter().map(|e| e.end).max().unwrap_or(0)).collect();
+    }
+
+    /// Looks up sorted addresses; one answer each.
+    pub(crate) fn lookup(&self, addresses: &[u64]) -> Vec<Option<Symbol>> {
+        let mut names = Names { table: self, piece: Piece::default() };
+        let mut best = Best::default();
+        let mut from = 0;
+        let mut last: Option<(usize, Symbol)> = None;
+        addresses
+            .iter()
+            .map(|&address| {
+                from += self.entries[from..].partition_point(|e| e.start <= address);
+                let hit = self.cover(from, address, &mut names, &mut best)?;
+                if let Some((index, symbol)) = &last
+                    && *index == hit
+                {
+                    return Some(symbol.clone());
+                }
+                let entry = &self.entries[hit];
+                let symbol = Symbol {
+                    name: names.shown(entry).into(),
+                    start: entry.start,
+                    size: entry.end.saturating_sub(entry.start),
+                };
+                last = Some((hit, symbol.clone()));
+                Some(symbol)
+            })
+            .collect()
+    }
+
+    /// The symbol that has `address`, among those before `upper`: all that start at or before it.
+    fn cover(&self, upper: usize, address: u64, names: &mut Names<'_>, best: &mut Best) -> Option<usize> {
+        let mut end = upper;
+        for _ in 0..MOST_STEPS {
+            let last = end.checked_sub(1)?;
+            if end % BLOCK == 0 && self.block_ends[last / BLOCK] <= address {
+                end -= BLOCK;
+                continue;
+            }
+            if self.entries[last].end <= address {
+                end = last;
+                continue;
+            }
+            let start = self.entries[last].start;
+            let winner = match best.start == Some(start) {
+                true => best.winner,
+                false => {
+                    let first = self.entries[..end].partition_point(|e| e.start < start);
+                    let after = last + self.entries[last..].partition_point(|e| e.start <= start);
+                    *best = Best { start: Some(start), first, winner: self.best(first, after, names) };
+                    best.winner
+                }
+            };
+            if self.entries[winner].end > address {
+                return Some(winner);
+            }
+            end = best.first;
+        }
+        None
+    }
+
+    /// The one of several symbols at one address that is shown, as perf chooses it.
+    fn best(&self, first: usize, after: usize, names: &mut Names<'_>) -> usize {
+        (first + 1..after)
+            .take(MOST_STEPS)
+            .fold(first, |a, b| if self.prefer_second(&self.entries[a], &self.entries[b], names) { b } else { a })
+    }
+
+    fn prefer_second(&self, a: &Entry, b: &Entry, names: &mut Names<'_>) -> bool {
+        let sized = |e: &Entry| e.end != e.start;
+        if sized(a) != sized(b) {
+            return sized(b);
+        }
+        if (a.binding == Binding::Weak) != (b.binding == Binding::Weak) {
+            return a.binding == Binding::Weak;
+        }
+        if (a.binding == Binding::Global) != (b.binding == Binding::Global) {
+            return b.binding == Binding::Global;
+        }
+        if a.name == b.name && a.strings == b.strings {
+            return false;
+        }
+        let (a, b) = (names.compared(a), names.compared(b));
+        let underscores = |name: &str| name.bytes().take_while(|&c| c == b'_').count();
+        let (ua, ub) = (underscores(&a), underscores(&b));
+        if ua != ub {
+            return ub < ua;
+        }
+        if a.len() != b.len() {
+            return b.len() > a.len();
+        }
+        // Names of system calls before Linux 4.17.
+        a.starts_with("SyS") || a.starts_with("compat_SyS")
+    }
+}
+
+fn page_end(address: u64) -> u64 {
+    address.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX)
+}
+
+/// The choice made last: neighbours in a lookup mostly fall on the same symbol.
+#[derive(Default)]
+struct Best {
+    start: Option<u64>,
+    first: usize,
+    winner: usize,
+}
+
+/// Reads names, keeping the piece of the file that was read last.
+struct Names<'a> {
+    table: &'a Table,
+    piece: Piece,
+}
+
+#[derive(Default)]
+struct Piece {
+    strings: Option<u8>,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Names<'_> {
+    /// The name as perf compares it with others: demangled, a kernel name with its module.
+    fn compared(&mut self, entry: &Entry) -> String {
+        let raw = self.raw(entry);
+        match self.table.style {
+            Style::Demangled => demangle::shown(&raw),
+            Style::Kernel => String::from_utf8_lossy(&raw).into_owned(),
+        }
+    }
+
+    /// The name as it is shown.
+    fn shown(&mut self, entry: &Entry) -> String {
+        let mut name = self.compared(entry);
+        if self.table.style == Style::Kernel {
+            name.truncate(name.find('\t').unwrap_or(name.len()));
+        }
+        if entry.plt {
+            name.push_str("@plt");
+        }
+        name
+    }
+
+    fn raw(&mut self, entry: &Entry) -> Vec<u8> {
+        match self.table.strings.get(usize::from(entry.strings)) {
+            Some(Strings::Memory(bytes)) => name_at(bytes, entry.name as usize).0.to_vec(),
+            Some(Strings::File(source, offset, size)) => {
+                self.piece.name(entry.strings, &**source, *offset, *size, u64::from(entry.name)).unwrap_or_default()
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+/// The name at an offset, and whether its end was seen.
+pub(crate) fn name_at(bytes: &[u8], offset: usize) -> (&[u8], bool) {
+    let rest = bytes.get(offset..).unwrap_or_default();
+    let rest = &rest[..rest.len().min(LONGEST_NAME)];
+    match rest.iter().position(|&b| b == 0) {
+        Some(end) => (&rest[..end], true),
+        None => (rest, rest.len() == LONGEST_NAME),
+    }
+}
+
+impl Piece {
+    fn name(&mut self, strings: u8, source: &dyn Source, base: u64, size: u64, at: u64) -> io::Result<Vec<u8>> {
+        let within = (self.strings == Some(strings)).then(|| at.checked_sub(self.offset)).flatten();
+        if let Some(within) = within.and_then(|w| usize::try_from(w).ok())
+            && let (name, true) = name_at(&self.bytes, within)
+        {
+            return Ok(name.to_vec());
+        }
+        let mut len = PIECE;
+        loop {
+            let len_left = len.min(size.saturating_sub(at));
+            self.bytes = super::elf::read_up_to(source, base.saturating_add(at), len_left)?;
+            (self.strings, self.offset) = (Some(strings), at);
+            let (name, whole) = name_at(&self.bytes, 0);
+            if whole || self.bytes.len() as u64 == size.saturating_sub(at) || (self.bytes.len() as u64) < len {
+                return Ok(name.to_vec());
+            }
+            len = len.saturating_mul(4);
+        }
+    }
+}

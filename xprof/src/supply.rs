@@ -1,0 +1,164 @@
+//! Files of this machine for `xprof-profile`: programs (also those in containers and under `--symfs`), debug files, perf's
+//! cache `~/.debug`, kallsyms, the vdso, and the maps that just-in-time compilers write.
+//!
+//! Paths come from recordings and from other users' processes, so only regular files are opened, without waiting, and below
+//! a root (`--symfs`, `/proc/PID/root`) no link leads out of it.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use xprof_backend::sys::file::{File, read_small};
+use xprof_perfdata::source::Source;
+use xprof_profile::supply::{BuildId, Need, Supplier};
+use xprof_profile::symbols::build_id_of_notes;
+
+/// Gives files of this machine.
+#[derive(Debug)]
+pub(crate) struct FileSupplier {
+    /// `--symfs`: programs and debug files are looked for below this folder only.
+    pub(crate) symfs: Option<PathBuf>,
+    /// `--kallsyms`: instead of `/proc/kallsyms`, whatever kernel was recorded.
+    pub(crate) kallsyms: Option<PathBuf>,
+    /// `--vmlinux`: the kernel's own file.
+    pub(crate) vmlinux: Option<PathBuf>,
+    /// perf's cache.
+    cache: Option<PathBuf>,
+    /// Whether a process lives in another mount namespace than we.
+    elsewhere: Mutex<HashMap<u32, bool>>,
+}
+
+impl FileSupplier {
+    /// With the cache of `PERF_BUILDID_DIR`, or else `~/.debug`.
+    pub(crate) fn new(symfs: Option<PathBuf>, kallsyms: Option<PathBuf>, vmlinux: Option<PathBuf>) -> FileSupplier {
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".debug"));
+        let cache = std::env::var_os("PERF_BUILDID_DIR").map(PathBuf::from).or_else(home);
+        FileSupplier { symfs, kallsyms, vmlinux, cache, elsewhere: Mutex::default() }
+    }
+
+    fn path(&self, path: &[u8], pid: Option<u32>) -> io::Result<Arc<dyn Source>> {
+        if let Some(symfs) = &self.symfs {
+            return open_below(symfs, path);
+        }
+        match pid {
+            Some(pid) if self.lives_elsewhere(pid) => open_below(Path::new(&format!("/proc/{pid}/root")), path),
+            _ => open(Path::new(OsStr::from_bytes(path))),
+        }
+    }
+
+    fn lives_elsewhere(&self, pid: u32) -> bool {
+        let mut known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.entry(pid).or_insert_with(|| {
+            let namespace = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
+            namespace(&pid.to_string()).is_some_and(|theirs| namespace("self") != Some(theirs))
+        })
+    }
+
+    fn cached(&self, build_id: &BuildId, kind: &str) -> io::Result<Arc<dyn Source>> {
+        let cache = self.cache.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let (first, rest) = split(build_id)?;
+        open(&cache.join(".build-id").join(first).join(rest).join(kind))
+    }
+
+    fn debug(&self, build_id: &BuildId) -> io::Result<Arc<dyn Source>> {
+        let (first, rest) = split(build_id)?;
+        self.path(format!("/usr/lib/debug/.build-id/{first}/{rest}.debug").as_bytes(), None)
+    }
+
+    fn kallsyms(&self, build_id: Option<&BuildId>) -> io::Result<Arc<dyn Source>> {
+        if let Some(path) = &self.kallsyms {
+            return open(path);
+        }
+        if let Some(recorded) = build_id {
+            let running =
+                read_small(Path::new("/sys/kernel/notes"), SMALL).ok().and_then(|notes| build_id_of_notes(&notes));
+            if running.as_ref() != Some(recorded) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+        }
+        open(Path::new("/proc/kallsyms"))
+    }
+
+    /// The map of a process, under the number that the process itself knows (the last of `NSpid`).
+    fn perf_map(&self, pid: u32) -> io::Result<Arc<dyn Source>> {
+        let status = read_small(Path::new(&format!("/proc/{pid}/status")), SMALL).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
+        let own = status.lines().find_map(|l| l.strip_prefix("NSpid:")?.split_whitespace().last()?.parse().ok());
+        let theirs = format!("/tmp/perf-{}.map", own.unwrap_or(pid));
+        self.path(theirs.as_bytes(), Some(pid)).or_else(|_| self.path(format!("/tmp/perf-{pid}.map").as_bytes(), None))
+    }
+}
+
+impl Supplier for FileSupplier {
+    fn supply(&self, need: &Need) -> io::Result<Arc<dyn Source>> {
+        match need {
+            Need::Path { path, pid } => self.path(path, *pid),
+            Need::Cached { build_id, kind } => self.cached(build_id, kind),
+            Need::Debug { build_id } => self.debug(build_id),
+            Need::Kallsyms { build_id } => self.kallsyms(build_id.as_ref()),
+            Need::Vdso => own_vdso(),
+            Need::PerfMap { pid } => self.perf_map(*pid),
+        }
+    }
+}
+
+/// `xx`, `yyyy..` of a build id, as caches name it.
+fn split(build_id: &BuildId) -> io::Result<(String, String)> {
+    let hex = build_id.to_string();
+    if hex.len() < 4 {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok((hex[..2].into(), hex[2..].into()))
+}
+
+/// Texts of `/proc` and `/sys` are read up to this many bytes.
+const SMALL: usize = 4 << 20;
+
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+fn open(path: &Path) -> io::Result<Arc<dyn Source>> {
+    regular(rustix::fs::openat(CWD, path, FLAGS, Mode::empty())?)
+}
+
+/// Opens a path as a process sees it whose root is `root`.
+fn open_below(root: &Path, path: &[u8]) -> io::Result<Arc<dyn Source>> {
+    let folder = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let path = OsStr::from_bytes(path);
+    let file = match rustix::fs::openat2(&folder, path, FLAGS, Mode::empty(), ResolveFlags::IN_ROOT) {
+        // Before Linux 5.6, and under some seccomp filters.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            let relative = Path::new(path).strip_prefix("/").unwrap_or(Path::new(path));
+            rustix::fs::openat(&folder, relative, FLAGS, Mode::empty())?
+        }
+        other => other?,
+    };
+    regular(file)
+}
+
+fn regular(file: OwnedFd) -> io::Result<Arc<dyn Source>> {
+    let file = File::from_fd(file);
+    if !file.is_regular() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(Arc::new(file))
+}
+
+/// The vdso mapped into this process.
+fn own_vdso() -> io::Result<Arc<dyn Source>> {
+    let maps = read_small(Path::new("/proc/self/maps"), SMALL)?;
+    let maps = String::from_utf8_lossy(&maps);
+    let range = maps.lines().find(|l| l.ends_with("[vdso]")).and_then(|l| {
+        let (start, end) = l.split(' ').next()?.split_once('-')?;
+        Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
+    });
+    let (start, end) = range.ok_or(io::ErrorKind::NotFound)?;
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    File::open(Path::new("/proc/self/mem"))?.read_exact_at(start, &mut bytes)?;
+    Ok(Arc::new(bytes))
+}

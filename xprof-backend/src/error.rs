@@ -38,6 +38,22 @@ pub enum Error {
         /// What is wrong, and what it might have been.
         problem: String,
     },
+    /// More descriptors are needed than this user may open.
+    #[error(
+        "{needed} open files are needed for {threads} threads on {cpus} CPUs with {events} events, the limit is {limit}"
+    )]
+    TooManyFiles {
+        /// Descriptors needed in all.
+        needed: u64,
+        /// The limit, after it was raised as far as allowed.
+        limit: u64,
+        /// Threads to be opened.
+        threads: usize,
+        /// CPUs each is opened on.
+        cpus: usize,
+        /// Events each is opened with (the side-band dummy not counted).
+        events: usize,
+    },
     /// A target does not exist (any more).
     #[error("{what} does not exist")]
     NoTarget {

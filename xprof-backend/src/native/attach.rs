@@ -1,0 +1,175 @@
+//! Targets and their threads; no thread missed, none opened twice.
+//!
+//! While threads of a running process are opened one by one, it makes new ones. A new thread inherits its maker's
+//! events if the maker was opened by then, and must be opened itself if not. /proc says which threads there are; the
+//! FORK records of the dummies, which are opened first, say who made them and when. So: look at /proc until it shows
+//! nothing new, and leave out a new thread whose maker had all its events when it was made. A thread made while its
+//! maker was being opened (tens of microseconds) is opened: rather counted twice on some CPUs than missed.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use rustc_hash::FxHashMap;
+
+use super::open::{On, Opener};
+use crate::sys::clock;
+use crate::{Drained, Error, Result};
+
+/// Rounds over /proc before a process that makes threads faster than they can be opened is left to itself (only
+/// without inheritance: with it the makers are opened by then).
+const ROUNDS: usize = 100;
+/// Threads between two looks into the side-band rings, which must not fill.
+const BETWEEN_DRAINS: usize = 64;
+
+/// The threads of a process now.
+pub(crate) fn threads(pid: u32) -> Result<Vec<u32>> {
+    let path = format!("/proc/{pid}/task");
+    let entries = match fs::read_dir(Path::new(&path)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NoTarget { what: format!("process {pid}") });
+        }
+        Err(error) => return Err(Error::os(format!("read {path}"), error)),
+    };
+    let mut threads: Vec<u32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    if threads.is_empty() {
+        return Err(Error::NoTarget { what: format!("process {pid}") });
+    }
+    threads.sort_unstable();
+    Ok(threads)
+}
+
+/// Opens everything on one thread; false when it is gone.
+pub(crate) fn thread(opener: &mut Opener<'_>, tid: u32) -> Result<bool> {
+    let all = 0..opener.completed.events.len();
+    Ok(opener.side_band(On::thread(tid))? && opener.events(On::thread(tid), all)?)
+}
+
+/// A thread whose events are complete from `since` (ns) on.
+#[derive(Default, Debug)]
+struct Known(FxHashMap<u32, u64>);
+
+impl Known {
+    /// Learns from the FORK records in `bytes` which threads have inherited everything.
+    fn learn(&mut self, mut bytes: &[u8]) {
+        const FORK: u32 = 7;
+        let word = |at: &[u8], i: usize| at.get(i..i + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
+        while let (Some(kind), Some(size)) = (word(bytes, 0), word(bytes, 4).map(|word| misc_and_size(word).1)) {
+            let Some(record) = bytes.get(..size).filter(|record| record.len() >= 8) else { return };
+            if kind == FORK
+                && let (Some(tid), Some(parent)) = (word(record, 16), word(record, 20))
+                && let Some(time) = record.get(24..32).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes)
+                && self.0.get(&parent).is_some_and(|&since| since <= time)
+            {
+                self.0.entry(tid).or_insert(time);
+            }
+            bytes = &bytes[size..];
+        }
+    }
+}
+
+/// The second word of a record's header.
+fn misc_and_size(word: u32) -> (u16, usize) {
+    let [a, b, c, d] = word.to_ne_bytes();
+    (u16::from_ne_bytes([a, b]), usize::from(u16::from_ne_bytes([c, d])))
+}
+
+/// Opens everything on all threads of these processes. What the side-band rings hold meanwhile goes to `early`.
+pub(crate) fn processes(
+    opener: &mut Opener<'_>,
+    pids: &[u32],
+    inherit: bool,
+    clockid: i32,
+    early: &mut Vec<Drained>,
+) -> Result<()> {
+    let mut known = Known::default();
+    let mut gone = None;
+    for round in 0..ROUNDS {
+        let mut new = Vec::new();
+        for &pid in pids {
+            match threads(pid) {
+                Ok(threads) => new.extend(threads.into_iter().filter(|tid| !known.0.contains_key(tid))),
+                Err(error) => gone = Some(error),
+            }
+        }
+        if round > 0 && inherit && !new.is_empty() {
+            // A thread shows in /proc some microseconds before its FORK record is written.
+            std::thread::sleep(Duration::from_millis(1));
+            drain(opener, Some(&mut known), early);
+            new.retain(|tid| !known.0.contains_key(tid));
+        }
+        if new.is_empty() {
+            break;
+        }
+        opener.reserve(new.len())?;
+        for (count, tid) in new.into_iter().enumerate() {
+            if count % BETWEEN_DRAINS == 0 {
+                drain(opener, inherit.then_some(&mut known), early);
+            }
+            if known.0.contains_key(&tid) {
+                continue;
+            }
+            thread(opener, tid)?;
+            known.0.insert(tid, clock::now(clockid).unwrap_or(u64::MAX));
+        }
+        if round + 1 == ROUNDS {
+            opener.notes.push("new threads appear faster than they can be opened: some are not measured".into());
+        }
+    }
+    match gone {
+        Some(error) if opener.handles.is_empty() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn drain(opener: &mut Opener<'_>, mut known: Option<&mut Known>, early: &mut Vec<Drained>) {
+    opener.drain_side_band(|ring, bytes| {
+        if let Some(known) = &mut known {
+            known.learn(&bytes);
+        }
+        early.push(Drained { ring, bytes, until: 0 });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fork(tid: u32, parent: u32, time: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(7u32.to_ne_bytes());
+        bytes.extend(0u16.to_ne_bytes());
+        bytes.extend(32u16.to_ne_bytes());
+        for word in [1, 1, tid, parent] {
+            bytes.extend(u32::to_ne_bytes(word));
+        }
+        bytes.extend(time.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_thread_inherits_from_a_maker_that_was_complete() {
+        let mut known = Known::default();
+        known.0.insert(10, 500);
+        let records = [fork(11, 10, 499), fork(12, 10, 501), fork(13, 12, 600), fork(14, 99, 700)].concat();
+        known.learn(&records);
+        let mut tids: Vec<u32> = known.0.keys().copied().collect();
+        tids.sort_unstable();
+        assert_eq!(tids, [10, 12, 13]);
+    }
+
+    #[test]
+    fn records_that_lie_about_their_size_end_the_reading() {
+        let mut known = Known::default();
+        known.0.insert(10, 0);
+        for cut in 0..32 {
+            known.learn(&fork(11, 10, 5)[..cut]);
+        }
+        let mut zero = fork(11, 10, 5);
+        zero[6] = 0;
+        known.learn(&zero);
+        assert_eq!(known.0.len(), 1);
+    }
+}

@@ -1,0 +1,171 @@
+//! What the plan adds to the attr of each event, and the attr of the dummy event that carries side-band records.
+//!
+//! Bytes per sample decide how much a ring holds, so a sample carries what perf's would and no more: the CPU only where
+//! events are not bound to tasks, the period only where it varies, an id only where there is more than one event.
+
+use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format, sample, software};
+use xprof_perfdata::attr::Attr;
+
+use crate::event::EventGroup;
+use crate::plan::{CallGraph, Plan, Rate, Target};
+use crate::sys::clock;
+
+/// Name of the event that carries side-band records.
+pub(crate) const SIDE_BAND: &str = "dummy:HG";
+
+/// One event, ready to be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub(crate) name: String,
+    pub(crate) attr: Attr,
+    pub(crate) cpus: Option<Vec<u32>>,
+    pub(crate) precise_is_fixed: bool,
+    /// Index of the group's leader among all events; its own index for a leader.
+    pub(crate) leader: usize,
+}
+
+/// All events of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Completed {
+    pub(crate) events: Vec<Ready>,
+    pub(crate) side_band: Attr,
+    /// One event only: its records need no ids, and the dummy is not listed among the events.
+    pub(crate) lone: bool,
+}
+
+/// LR, SP and PC: what perf takes on arm64 to find a leaf's caller.
+const ARM64_LEAF_REGS: u64 = 1 << 30 | 1 << 31 | 1 << 32;
+
+/// True when events are bound to tasks, not to CPUs.
+pub(crate) fn of_tasks(target: &Target) -> bool {
+    matches!(target, Target::Processes(_) | Target::Threads(_) | Target::Command(_))
+}
+
+/// Fills in every event's attr. `max_rate` is `perf_event_max_sample_rate`, Hz.
+pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes: &mut Vec<String>) -> Completed {
+    let lone = groups.iter().map(|group| group.events.len()).sum::<usize>() == 1;
+    let clockid = plan.clockid.unwrap_or(clock::MONOTONIC);
+    let tasks = of_tasks(&plan.target);
+    let mut events: Vec<Ready> = Vec::new();
+    let mut clamped = false;
+    for group in groups {
+        let leader = events.len();
+        for spec in &group.events {
+            let is_leader = events.len() == leader;
+            let mut attr = spec.attr.clone();
+            attr.sample_type |= sample::IP | sample::TID | sample::TIME;
+            if !tasks || plan.cpus.is_some() {
+                attr.sample_type |= sample::CPU;
+            }
+            if plan.call_graph == CallGraph::FramePointers {
+                attr.sample_type |= sample::CALLCHAIN;
+                if cfg!(target_arch = "aarch64") {
+                    attr.sample_type |= sample::REGS_USER;
+                    attr.sample_regs_user |= ARM64_LEAF_REGS;
+                }
+            }
+            match attr.kind {
+                event_type::TRACEPOINT => attr.sample_type |= sample::RAW | sample::CPU,
+                event_type::BREAKPOINT => attr.sample_type |= sample::ADDR,
+                _ => {}
+            }
+            if !lone {
+                attr.sample_type |= sample::IDENTIFIER;
+            }
+            attr.read_format |= read_format::ID | read_format::LOST;
+            if group.leader_sampling {
+                attr.sample_type |= sample::READ;
+                attr.read_format |= read_format::GROUP;
+            }
+            if group.leader_sampling && !is_leader {
+                attr.sample_period = 0;
+                attr.flags &= !flag::FREQ;
+            } else {
+                clamped |= set_rate(&mut attr, plan.rate, max_rate);
+            }
+            if attr.flags & flag::FREQ != 0 {
+                attr.sample_type |= sample::PERIOD;
+            }
+            attr.flags |= flag::SAMPLE_ID_ALL | flag::USE_CLOCKID;
+            attr.clockid = clockid;
+            if is_leader {
+                attr.flags |= flag::DISABLED;
+                if matches!(plan.target, Target::Command(_)) && !plan.start_disabled {
+                    attr.flags |= flag::ENABLE_ON_EXEC;
+                }
+            }
+            if tasks && plan.inherit {
+                attr.flags |= flag::INHERIT;
+            }
+            if plan.overwrite {
+                attr.flags |= flag::WRITE_BACKWARD;
+            }
+            events.push(Ready {
+                name: spec.name.clone(),
+                attr,
+                cpus: spec.cpus.clone(),
+                precise_is_fixed: spec.precise_is_fixed,
+                leader,
+            });
+        }
+    }
+    if clamped {
+        notes.push(format!("the rate is lowered to {max_rate} Hz (kernel.perf_event_max_sample_rate)"));
+    }
+    let side_band = side_band(&events, clockid, tasks && plan.inherit);
+    Completed { events, side_band, lone }
+}
+
+/// Gives an event its period or frequency; true when that had to be lowered.
+fn set_rate(attr: &mut Attr, rate: Rate, max_rate: u64) -> bool {
+    if attr.sample_period == 0 {
+        match rate {
+            // Each hit of these is of interest, as in perf.
+            _ if matches!(attr.kind, event_type::TRACEPOINT | event_type::BREAKPOINT) => attr.sample_period = 1,
+            Rate::Frequency(hz) => {
+                attr.sample_period = hz.max(1);
+                attr.flags |= flag::FREQ;
+            }
+            Rate::MaxFrequency => {
+                attr.sample_period = max_rate;
+                attr.flags |= flag::FREQ;
+            }
+            Rate::Period(period) => attr.sample_period = period.max(1),
+        }
+    }
+    if attr.flags & flag::FREQ != 0 && attr.sample_period > max_rate {
+        attr.sample_period = max_rate;
+        return true;
+    }
+    false
+}
+
+/// The dummy: its records end with the same sample id as those of the events.
+fn side_band(events: &[Ready], clockid: i32, inherit: bool) -> Attr {
+    let ids = sample::TID | sample::TIME | sample::ID | sample::STREAM_ID | sample::CPU | sample::IDENTIFIER;
+    let all = events.iter().fold(0, |all, event| all | event.attr.sample_type);
+    let data = if all & sample::DATA_SRC != 0 { flag::MMAP_DATA } else { 0 };
+    Attr {
+        kind: event_type::SOFTWARE,
+        config: software::DUMMY,
+        sample_period: 1,
+        sample_type: all & ids,
+        read_format: read_format::ID | read_format::LOST,
+        flags: flag::SAMPLE_ID_ALL
+            | flag::USE_CLOCKID
+            | flag::MMAP
+            | flag::MMAP2
+            | flag::COMM
+            | flag::COMM_EXEC
+            | flag::TASK
+            | flag::NAMESPACES
+            | flag::KSYMBOL
+            | flag::BPF_EVENT
+            | flag::CGROUP
+            | flag::BUILD_ID
+            | data
+            | if inherit { flag::INHERIT } else { 0 },
+        clockid,
+        ..Attr::default()
+    }
+}

@@ -1,0 +1,197 @@
+//! Opening one event on a kernel that may refuse parts of its attr.
+//!
+//! A refusal does not say which bit is at fault. So bits are given up one at a time, newest first, until the kernel
+//! accepts; then each is asked for again alone, so that only what this kernel really refuses stays given up.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use xprof_perfdata::abi::{attr_flag as flag, read_format, sample};
+use xprof_perfdata::attr::Attr;
+
+use super::Kernel;
+
+/// Where an event is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) pid: i32,
+    pub(crate) cpu: i32,
+    pub(crate) group: Option<BorrowedFd<'a>>,
+    pub(crate) flags: u64,
+}
+
+/// What may be given up for an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct May {
+    /// `precise_ip` may be lowered.
+    pub(crate) lower_precision: bool,
+    /// The clock was xprof's choice, not the user's.
+    pub(crate) drop_clock: bool,
+}
+
+/// One thing to give up.
+struct Step {
+    /// Gives it up; false when the attr does not have it.
+    apply: fn(&mut Attr, May) -> bool,
+    /// For which refusals.
+    permission: bool,
+    /// What the user misses; empty when nothing.
+    note: &'static str,
+}
+
+fn drop_flag(attr: &mut Attr, bit: u64) -> bool {
+    let had = attr.flags & bit != 0;
+    attr.flags &= !bit;
+    had
+}
+
+fn lower_precision(attr: &mut Attr, may: May) -> bool {
+    let precise = (attr.flags & flag::PRECISE_IP) >> flag::PRECISE_SHIFT;
+    if precise == 0 || !may.lower_precision {
+        return false;
+    }
+    attr.flags = attr.flags & !flag::PRECISE_IP | (precise - 1) << flag::PRECISE_SHIFT;
+    true
+}
+
+const LOWER: Step = Step { apply: lower_precision, permission: false, note: "" };
+
+/// Newest first; the versions are those of the kernel that brought the bit.
+const STEPS: &[Step] = &[
+    // 6.0.
+    Step {
+        apply: |attr, _| {
+            let had = attr.read_format & read_format::LOST != 0;
+            attr.read_format &= !read_format::LOST;
+            had
+        },
+        permission: false,
+        note: "",
+    },
+    // 5.12.
+    Step {
+        apply: |attr, _| drop_flag(attr, flag::BUILD_ID),
+        permission: false,
+        note: "this kernel does not give build-ids of mapped files (Linux 5.12 does): files that change while recording may be named wrongly",
+    },
+    // 5.7.
+    Step { apply: |attr, _| drop_flag(attr, flag::CGROUP), permission: false, note: "" },
+    // 5.1.
+    Step {
+        apply: |attr, _| drop_flag(attr, flag::BPF_EVENT),
+        permission: false,
+        note: "this kernel does not report BPF programs (Linux 5.1 does)",
+    },
+    // 5.1.
+    Step {
+        apply: |attr, _| drop_flag(attr, flag::KSYMBOL),
+        permission: false,
+        note: "this kernel does not report symbols that it makes at run time (Linux 5.1 does)",
+    },
+    // 4.12; needs CAP_PERFMON besides.
+    Step { apply: |attr, _| drop_flag(attr, flag::NAMESPACES), permission: false, note: "" },
+    Step { apply: |attr, _| drop_flag(attr, flag::NAMESPACES), permission: true, note: "" },
+    // 4.1.
+    Step {
+        apply: |attr, may| {
+            let drop = may.drop_clock && drop_flag(attr, flag::USE_CLOCKID);
+            if drop {
+                attr.clockid = 0;
+            }
+            drop
+        },
+        permission: false,
+        note: "this kernel cannot stamp records with CLOCK_MONOTONIC (Linux 4.1 can): records are put in order at the end only",
+    },
+    // 3.16.
+    Step { apply: |attr, _| drop_flag(attr, flag::COMM_EXEC), permission: false, note: "" },
+    // 3.12.
+    Step { apply: |attr, _| drop_flag(attr, flag::MMAP2), permission: false, note: "" },
+    // A PMU's own limits.
+    Step {
+        apply: |attr, _| drop_flag(attr, flag::EXCLUDE_GUEST),
+        permission: false,
+        note: "the PMU cannot leave out guests: their samples are counted too",
+    },
+    LOWER,
+    LOWER,
+    LOWER,
+    // Before 6.13 a sample cannot read a group of inherited events.
+    Step {
+        apply: |attr, _| attr.sample_type & sample::READ != 0 && drop_flag(attr, flag::INHERIT),
+        permission: false,
+        note: "this kernel cannot follow children with :S (Linux 6.13 can): only the threads there are now are measured",
+    },
+    // perf_event_paranoid of 2 and more.
+    Step {
+        apply: |attr, _| {
+            let had = attr.flags & flag::EXCLUDE_KERNEL == 0;
+            attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
+            had
+        },
+        permission: true,
+        note: "only user space is measured: kernel.perf_event_paranoid does not allow this user more",
+    },
+];
+
+/// Opens an event at `place`. `attr` becomes what the kernel accepted; a sentence for each thing that the user will miss
+/// goes to `notes`, once.
+pub(crate) fn open(
+    kernel: &dyn Kernel,
+    attr: &mut Attr,
+    place: Place<'_>,
+    may: May,
+    notes: &mut Vec<String>,
+) -> io::Result<OwnedFd> {
+    let attempt = |attr: &Attr| kernel.open(attr, place.pid, place.cpu, place.group, place.flags);
+    let first = match attempt(attr) {
+        Ok(fd) => return Ok(fd),
+        Err(error) => error,
+    };
+    let wanted = attr.clone();
+    let mut given_up = vec![false; STEPS.len()];
+    let mut refusal = first.raw_os_error();
+    let mut now = wanted.clone();
+    let mut fd = loop {
+        let permission = match refusal {
+            Some(libc::EACCES | libc::EPERM) => true,
+            Some(libc::EINVAL | libc::E2BIG | libc::EOPNOTSUPP | libc::ENOENT | libc::ENODEV) => false,
+            _ => return Err(first),
+        };
+        let next = STEPS
+            .iter()
+            .enumerate()
+            .position(|(i, step)| !given_up[i] && step.permission == permission && (step.apply)(&mut now, may));
+        let Some(next) = next else { return Err(first) };
+        given_up[next] = true;
+        match attempt(&now) {
+            Ok(fd) => break fd,
+            Err(error) => refusal = error.raw_os_error(),
+        }
+    };
+    for i in 0..STEPS.len() {
+        if given_up[i] {
+            given_up[i] = false;
+            let again = without(&wanted, &given_up, may);
+            match attempt(&again) {
+                Ok(better) => (fd, now) = (better, again),
+                Err(_) => given_up[i] = true,
+            }
+        }
+    }
+    for (step, _) in STEPS.iter().zip(&given_up).filter(|(step, up)| **up && !step.note.is_empty()) {
+        if !notes.iter().any(|note| note == step.note) {
+            notes.push(step.note.to_owned());
+        }
+    }
+    *attr = now;
+    Ok(fd)
+}
+
+fn without(wanted: &Attr, given_up: &[bool], may: May) -> Attr {
+    let mut attr = wanted.clone();
+    for (step, _) in STEPS.iter().zip(given_up).filter(|(_, up)| **up) {
+        (step.apply)(&mut attr, may);
+    }
+    attr
+}

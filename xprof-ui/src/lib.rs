@@ -1,2 +1,19 @@
-//! How people see a profile: tables as text, JSON and CSV, and the lines of `script`. Draws, never opens.
 #![forbid(unsafe_code)]
+//! How people see a profile: tables as text, JSON and CSV, and the lines of `script`. Draws into buffers, never opens.
+
+mod plain;
+pub mod table;
+
+pub use plain::{Plain, csv_field};
+
+/// The forms in which every view can be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One document, `"schema": 1`.
+    Json,
+    /// A heading line, then one line a row.
+    Csv,
+}

@@ -4,9 +4,12 @@
 
 mod commands;
 mod exit;
+mod input;
+mod naming;
 mod record;
 mod supply;
 mod terminal;
+mod time;
 
 use std::process::ExitCode;
 

@@ -204,6 +204,11 @@ pub struct Callchain<'a> {
 }
 
 impl<'a> Callchain<'a> {
+    /// A chain of entries that lie somewhere else than in a record; odd bytes at the end are left out.
+    pub fn of_bytes(bytes: &'a [u8], order: ByteOrder) -> Callchain<'a> {
+        Callchain { words: bytes.as_chunks().0, order }
+    }
+
     /// Entries, context markers included.
     pub fn len(&self) -> usize {
         self.words.len()

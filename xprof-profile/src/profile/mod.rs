@@ -1,1 +1,17 @@
 //! Samples added up into rows.
+//!
+//! A [`Builder`] is fed records in time order. It adds samples up in cells (event, thread, code address, stack, ..), whose
+//! number depends on the program and not on the length of the recording. [`Builder::finish`] names every code address
+//! once and folds the cells into the rows of a [`Profile`], by the [`Key`]s asked for.
+
+mod builder;
+mod filter;
+mod frames;
+mod key;
+mod rows;
+
+pub use builder::Builder;
+pub use filter::{Filter, TimeRange};
+pub use frames::{FrameAddr, FrameId, Frames, StackId};
+pub use key::{Key, UnknownKey, Value};
+pub use rows::{EventProfile, Profile, Row, Unnamed};

@@ -1,15 +1,190 @@
-//! `xprof report`.
+//! `xprof report`: where the samples of a recording fell.
 
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::Global;
+use clap::ValueEnum;
+use xprof_profile::profile::{Builder, Filter, Key, Profile};
+use xprof_ui::{Format, table};
+
+use crate::naming::Naming;
+use crate::{Global, input, time};
 
 /// Options of `xprof report`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// The recording (`-`: standard input)
+    #[arg(short, long, value_name = "FILE", default_value = input::DEFAULT)]
+    input: PathBuf,
+    /// Print the table as text
+    #[arg(long)]
+    stdio: bool,
+    /// What rows are made of: comm, pid, tid, cpu, cgroup, dso, symbol, addr, event, mode
+    #[arg(short, long, value_name = "KEYS", value_delimiter = ',', default_value = "comm,dso,symbol")]
+    sort: Vec<Key>,
+    /// Count a function's callees as its own in a column of their own (default where there are call chains)
+    #[arg(long, overrides_with = "no_children")]
+    children: bool,
+    /// Count only what fell in the function itself
+    #[arg(long)]
+    no_children: bool,
+    /// Accepted for perf's sake: inline frames are not resolved in this version
+    #[arg(long)]
+    no_inline: bool,
+    /// Leave out rows below this share
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    percent_limit: f64,
+    /// Only samples of this time: FROM,TO in seconds, or A%-B%
+    #[arg(long, value_name = "A,B")]
+    time: Option<String>,
+    #[command(flatten)]
+    filter: FilterOptions,
+    #[command(flatten)]
+    naming: Naming,
+    /// Form of the output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: OutputFormat,
+}
+
+/// Which samples.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FilterOptions {
+    /// Only these processes
+    #[arg(long, value_name = "PID,..", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Only these threads
+    #[arg(long, value_name = "TID,..", value_delimiter = ',')]
+    tid: Vec<u32>,
+    /// Only threads of these names
+    #[arg(long, value_name = "COMM,..", value_delimiter = ',')]
+    comm: Vec<String>,
+    /// Only code of these files (short name or path)
+    #[arg(long, value_name = "DSO,..", value_delimiter = ',')]
+    dso: Vec<String>,
+    /// Only these functions
+    #[arg(long, value_name = "SYMBOL,..", value_delimiter = ',')]
+    symbol: Vec<String>,
+    /// Only these CPUs (0,2-5)
+    #[arg(long, value_name = "CPUS")]
+    cpu: Option<String>,
+    /// Only these cgroups
+    #[arg(long, value_name = "CGROUP,..", value_delimiter = ',')]
+    cgroup: Vec<String>,
+}
+
+impl FilterOptions {
+    fn filter(&self) -> anyhow::Result<Filter> {
+        Ok(Filter {
+            times: Vec::new(),
+            pids: self.pid.clone(),
+            tids: self.tid.clone(),
+            cpus: self.cpu.as_deref().map(cpu_list).transpose()?.unwrap_or_default(),
+            comms: self.comm.clone(),
+            dsos: self.dso.clone(),
+            symbols: self.symbol.clone(),
+            cgroups: self.cgroup.clone(),
+        })
+    }
+}
+
+/// `0,2-5`.
+pub(crate) fn cpu_list(text: &str) -> anyhow::Result<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        match (from.trim().parse::<u32>(), to.trim().parse::<u32>()) {
+            // No machine has more CPUs than the kernel's NR_CPUS limit of 8192.
+            (Ok(from), Ok(to)) if from <= to && to < 8192 => cpus.extend(from..=to),
+            _ => anyhow::bail!("{text:?} is not a list of CPUs such as 0,2-5"),
+        }
+    }
+    Ok(cpus)
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// One JSON document
+    Json,
+    /// Comma-separated values
+    Csv,
+}
+
+impl From<OutputFormat> for Format {
+    fn from(format: OutputFormat) -> Format {
+        match format {
+            OutputFormat::Text => Format::Text,
+            OutputFormat::Json => Format::Json,
+            OutputFormat::Csv => Format::Csv,
+        }
+    }
+}
 
 /// Runs `xprof report`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    let _ = (options, global);
-    anyhow::bail!("not written yet")
+    let _ = options.stdio;
+    let mut notes = Vec::new();
+    let (profile, children) = profile(&options, &mut notes)?;
+    let view = table::Options {
+        percent_limit: options.percent_limit,
+        children,
+        color: options.format == OutputFormat::Text && global.color.on(std::io::stdout().is_terminal()),
+        notes,
+    };
+    let mut out = String::new();
+    match Format::from(options.format) {
+        Format::Text => table::text(&profile, &view, &mut out),
+        Format::Json => table::json(&profile, &view, &mut out),
+        Format::Csv => {
+            table::csv(&profile, &view, &mut out);
+            for note in view.notes.iter().filter(|_| !global.quiet) {
+                eprintln!("xprof: {note}");
+            }
+        }
+    }
+    std::io::stdout().lock().write_all(out.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profile, bool)> {
+    let recording = input::open(&options.input)?;
+    let description = recording.description().clone();
+    let has_chains =
+        description.events.list().iter().any(|e| e.format.sample_type & xprof_perfdata::abi::sample::CALLCHAIN != 0);
+    let children = options.children || (has_chains && !options.no_children);
+    let mut filter = options.filter.filter()?;
+    if let Some(text) = &options.time {
+        filter.times = time::parse(text, description.features.sample_time)?;
+    }
+    let mut builder = Builder::new(&description, &options.sort, filter, children && has_chains);
+    let end = input::for_each_batch(recording, |batch| {
+        for record in batch.iter() {
+            builder.record(&record, &description.events);
+        }
+    });
+    notes.extend(end.notes.iter().map(input::explain));
+    notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
+    builder.add_build_ids(&end.description.features.build_ids);
+    let symbolizer = options.naming.symbolizer(&end.description);
+    let profile = builder.finish(&description.events, &symbolizer, children);
+    if profile.damaged > 0 {
+        notes.push(format!("{} records were damaged and left out", profile.damaged));
+    }
+    Ok((profile, children))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(cpu_list("0,2-4").unwrap(), [0, 2, 3, 4]);
+        for wrong in ["", "a", "4-2", "0-4294967295", "1,,2"] {
+            assert!(cpu_list(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,0 +1,216 @@
+//! From records to cells.
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::abi::{read_format, record, sample as bit};
+use xprof_perfdata::events::Events;
+use xprof_perfdata::feature::BuildIdEntry;
+use xprof_perfdata::header::Description;
+use xprof_perfdata::order::RawRecord;
+use xprof_perfdata::record::Record;
+use xprof_perfdata::sample::{Sample, SampleView};
+
+use super::filter::Filter;
+use super::frames::{FrameAddr, FrameId, Frames, StackId};
+use super::key::Key;
+use crate::timeline::{Mode, Timeline};
+
+/// What a cell adds up. Parts that no key and no filter asks for are 0, so that few cells are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Cell {
+    pub(super) event: u32,
+    pub(super) thread: u32,
+    pub(super) frame: u32,
+    pub(super) stack: u32,
+    pub(super) cpu: u32,
+    pub(super) cgroup: u64,
+}
+
+/// What a cell has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) samples: u64,
+    pub(super) period: u64,
+}
+
+/// Lost records of one event, from both ways the kernel tells them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LostCount {
+    /// `PERF_FORMAT_LOST` totals (LOST_SAMPLES records).
+    pub(super) totals: Option<u64>,
+    /// Sum of LOST records.
+    pub(super) records: u64,
+}
+
+impl LostCount {
+    /// Totals where present, else the sum of LOST records: never both.
+    pub(super) fn count(self) -> u64 {
+        self.totals.unwrap_or(self.records)
+    }
+}
+
+/// Which parts of a sample make a cell.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    thread: bool,
+    code: bool,
+    cpu: bool,
+    cgroup: bool,
+    stacks: bool,
+}
+
+/// Adds samples up.
+#[derive(Debug)]
+pub struct Builder {
+    pub(super) keys: Vec<Key>,
+    pub(super) filter: Filter,
+    pub(super) timeline: Timeline,
+    pub(super) frames: Frames,
+    pub(super) cells: FxHashMap<Cell, Sum>,
+    pub(super) lost: Vec<LostCount>,
+    wanted: Wanted,
+    sample: Sample,
+    last_values: FxHashMap<u64, u64>,
+    /// Records that could not be decoded.
+    pub(super) damaged: u64,
+}
+
+impl Builder {
+    /// A builder of rows with these keys. `stacks`: call chains are kept (for the children column and for trees).
+    pub fn new(description: &Description, keys: &[Key], filter: Filter, stacks: bool) -> Builder {
+        let has = |wanted: &[Key]| wanted.iter().any(|k| keys.contains(k));
+        let wanted = Wanted {
+            thread: has(&[Key::Comm, Key::Pid, Key::Tid]) || !filter.comms.is_empty(),
+            code: keys.iter().any(|k| k.is_of_code())
+                || !filter.dsos.is_empty()
+                || !filter.symbols.is_empty()
+                || stacks,
+            cpu: has(&[Key::Cpu]),
+            cgroup: has(&[Key::Cgroup]) || !filter.cgroups.is_empty(),
+            stacks,
+        };
+        Builder {
+            keys: keys.to_vec(),
+            filter,
+            timeline: Timeline::new(&description.features.build_ids),
+            frames: Frames::new(),
+            cells: FxHashMap::default(),
+            lost: Vec::new(),
+            wanted,
+            sample: Sample::default(),
+            last_values: FxHashMap::default(),
+            damaged: 0,
+        }
+    }
+
+    /// Takes the next record in time order. A damaged record is counted and left out.
+    pub fn record(&mut self, raw: &RawRecord<'_>, events: &Events) {
+        if raw.kind == record::SAMPLE {
+            return self.sample(raw, events);
+        }
+        if !changes_something(raw.kind) {
+            return;
+        }
+        match Record::decode(raw, events) {
+            Ok((Record::Lost(lost), _)) => {
+                let event = events.by_id(lost.id).map_or(raw.event, |e| e as u32);
+                self.lost_of(event).records += lost.lost;
+            }
+            Ok((Record::LostSamples(lost), id)) => {
+                let event = events.by_id(id.id).map_or(raw.event, |e| e as u32);
+                *self.lost_of(event).totals.get_or_insert(0) += lost;
+            }
+            Ok((record, _)) => self.timeline.apply(&record, raw.misc),
+            Err(_) => self.damaged += 1,
+        }
+    }
+
+    /// Build ids learnt after the records (pipe mode).
+    pub fn add_build_ids(&mut self, entries: &[BuildIdEntry]) {
+        self.timeline.add_build_ids(entries);
+    }
+
+    fn lost_of(&mut self, event: u32) -> &mut LostCount {
+        // An unknown event counts for the first.
+        let event = if event < 1 << 16 { event as usize } else { 0 };
+        if self.lost.len() <= event {
+            self.lost.resize(event + 1, LostCount::default());
+        }
+        &mut self.lost[event]
+    }
+
+    fn sample(&mut self, raw: &RawRecord<'_>, events: &Events) {
+        let event = events.list().get(raw.event as usize);
+        let Some((event, view)) = event.and_then(|e| Some((e, e.layout.view(raw.body)?))) else {
+            self.damaged += 1;
+            return;
+        };
+        if !self.filter.takes(&view) {
+            return;
+        }
+        const GROUP: u64 = read_format::GROUP | read_format::ID;
+        let is_group = event.format.sample_type & bit::READ != 0 && event.format.read_format & GROUP == GROUP;
+        let mut sample = std::mem::take(&mut self.sample);
+        // Only these lie behind parts of unknown length.
+        let needs_all = is_group || self.wanted.cgroup;
+        if needs_all && event.format.decode_sample(raw.body, &mut sample).is_err() {
+            self.damaged += 1;
+        } else {
+            let mut cell = self.cell(raw, &view, event.format.sample_type);
+            cell.cgroup = if self.wanted.cgroup { sample.cgroup } else { 0 };
+            if is_group {
+                self.add_group(cell, events, &sample);
+            } else {
+                self.count(cell, view.period().unwrap_or(event.attr.sample_period));
+            }
+        }
+        self.sample = sample;
+    }
+
+    fn cell(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, sample_type: u64) -> Cell {
+        let wanted = self.wanted;
+        let (pid, mode) = (view.pid(), Mode::of(raw.misc));
+        let thread = if wanted.thread { self.timeline.thread(pid, view.tid()).0 } else { 0 };
+        let (mut frame, mut stack) = (FrameId(0), StackId(0));
+        if wanted.code {
+            frame = self.frames.frame(&self.timeline, pid, mode, FrameAddr::Ip(view.ip()));
+        }
+        if wanted.stacks {
+            stack = self.frames.stack(&self.timeline, pid, mode, frame, view.callchain());
+        }
+        let cpu = if wanted.cpu && sample_type & bit::CPU != 0 { view.cpu() } else { u32::MAX };
+        Cell { event: raw.event, thread, frame: frame.0, stack: stack.0, cpu, cgroup: 0 }
+    }
+
+    /// Adds a sample of a leader that reads its group (`:S`): one for each member that counted something since.
+    fn add_group(&mut self, cell: Cell, events: &Events, sample: &Sample) {
+        for counter in &sample.read.counters {
+            let Some(event) = events.by_id(counter.id) else { continue };
+            let last = self.last_values.insert(counter.id, counter.value).unwrap_or(0);
+            let period = counter.value.wrapping_sub(last);
+            if period != 0 {
+                self.count(Cell { event: event as u32, ..cell }, period);
+            }
+        }
+    }
+
+    fn count(&mut self, cell: Cell, period: u64) {
+        let sum = self.cells.entry(cell).or_default();
+        sum.samples += 1;
+        sum.period = sum.period.saturating_add(period);
+    }
+}
+
+/// Record types that the timeline or the lost counts care for.
+fn changes_something(kind: u32) -> bool {
+    matches!(
+        kind,
+        record::MMAP
+            | record::MMAP2
+            | record::COMM
+            | record::FORK
+            | record::KSYMBOL
+            | record::CGROUP
+            | record::LOST
+            | record::LOST_SAMPLES
+    )
+}

@@ -1,0 +1,265 @@
+//! Code addresses and stacks, each once.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::abi::context;
+use xprof_perfdata::sample::Callchain;
+
+use crate::timeline::{Mode, ModuleId, Place, Timeline};
+
+/// Most entries that a cache of resolved addresses or chains keeps; past it the cache starts anew.
+const CACHE_MAX: usize = 1 << 20;
+
+/// An address of a stack: an instruction that was running, or the one a call returns to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameAddr {
+    /// The instruction pointer itself.
+    Ip(u64),
+    /// A return address: the call is the instruction before it.
+    Return(u64),
+}
+
+impl FrameAddr {
+    /// The address whose function and line are meant: for a return address one byte less, which lies in the call, so that
+    /// a call at the very end of a function is not taken for the next one.
+    pub fn for_lookup(self) -> u64 {
+        match self {
+            FrameAddr::Ip(addr) => addr,
+            FrameAddr::Return(addr) => addr.saturating_sub(1),
+        }
+    }
+}
+
+/// A code address of a module. Dense from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrameId(pub u32);
+
+/// A stack, leaf first. Dense from 0; 0 is the empty stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackId(pub u32);
+
+/// A key that is already a good hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ChainHash(u64, u64);
+
+impl std::hash::Hash for ChainHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {}
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// All frames and stacks of a profile, and the caches in front of them.
+#[derive(Debug, Default)]
+pub struct Frames {
+    places: Vec<Place>,
+    by_place: FxHashMap<Place, FrameId>,
+    resolved: FxHashMap<(u32, u64), FrameId>,
+    frames: Vec<FrameId>,
+    stacks: Vec<(u32, u32)>,
+    by_frames: FxHashMap<Box<[FrameId]>, StackId>,
+    chains: std::collections::HashMap<ChainHash, StackId, BuildHasherDefault<Identity>>,
+    scratch: Vec<FrameId>,
+}
+
+impl Frames {
+    /// Only the empty stack.
+    pub fn new() -> Frames {
+        let mut frames = Frames::default();
+        frames.stack_of(&[]);
+        frames
+    }
+
+    /// The frame of an address in a process.
+    pub fn frame(&mut self, timeline: &Timeline, pid: u32, mode: Mode, addr: FrameAddr) -> FrameId {
+        let addr = addr.for_lookup();
+        let epoch = timeline.epoch(pid, mode);
+        if epoch != 0 {
+            if let Some(&id) = self.resolved.get(&(epoch, addr)) {
+                return id;
+            }
+        }
+        let id = self.frame_of(timeline.place(pid, mode, addr));
+        if epoch != 0 {
+            if self.resolved.len() >= CACHE_MAX {
+                self.resolved.clear();
+            }
+            self.resolved.insert((epoch, addr), id);
+        }
+        id
+    }
+
+    fn frame_of(&mut self, place: Place) -> FrameId {
+        let next = FrameId(self.places.len() as u32);
+        let id = *self.by_place.entry(place).or_insert(next);
+        if id == next {
+            self.places.push(place);
+        }
+        id
+    }
+
+    fn stack_of(&mut self, frames: &[FrameId]) -> StackId {
+        if let Some(&id) = self.by_frames.get(frames) {
+            return id;
+        }
+        let id = StackId(self.stacks.len() as u32);
+        let start = self.frames.len() as u32;
+        self.frames.extend_from_slice(frames);
+        self.stacks.push((start, self.frames.len() as u32));
+        self.by_frames.insert(frames.into(), id);
+        id
+    }
+
+    /// The stack of a sample: its chain with the context markers taken out, the leaf being the sample's own frame.
+    pub fn stack(&mut self, timeline: &Timeline, pid: u32, mode: Mode, leaf: FrameId, chain: Callchain<'_>) -> StackId {
+        let epochs = [timeline.epoch(pid, Mode::User), timeline.epoch(pid, Mode::Kernel)];
+        let key = hash(chain.as_bytes(), [leaf.0, epochs[0], epochs[1]]);
+        if let Some(&id) = self.chains.get(&key) {
+            return id;
+        }
+        let mut frames = std::mem::take(&mut self.scratch);
+        frames.clear();
+        let mut mode = mode;
+        let mut is_ip = true;
+        for entry in chain.iter() {
+            if entry >= context::MAX {
+                mode = context_mode(entry).unwrap_or(mode);
+                is_ip = true;
+                continue;
+            }
+            let addr = if is_ip { FrameAddr::Ip(entry) } else { FrameAddr::Return(entry) };
+            is_ip = false;
+            frames.push(self.frame(timeline, pid, mode, addr));
+        }
+        if frames.first() != Some(&leaf) {
+            frames.insert(0, leaf);
+        }
+        let id = self.stack_of(&frames);
+        self.scratch = frames;
+        if self.chains.len() >= CACHE_MAX {
+            self.chains.clear();
+        }
+        self.chains.insert(key, id);
+        id
+    }
+
+    /// Where a frame is.
+    pub fn place(&self, id: FrameId) -> Place {
+        self.places.get(id.0 as usize).copied().unwrap_or(Place { module: ModuleId(0), addr: 0 })
+    }
+
+    /// All frames, by id.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The frames of a stack, leaf first.
+    pub fn frames_of(&self, id: StackId) -> &[FrameId] {
+        let (start, end) = self.stacks.get(id.0 as usize).copied().unwrap_or((0, 0));
+        self.frames.get(start as usize..end as usize).unwrap_or(&[])
+    }
+}
+
+/// The mode that a context marker switches to.
+fn context_mode(marker: u64) -> Option<Mode> {
+    match marker {
+        context::HV => Some(Mode::Hypervisor),
+        context::KERNEL => Some(Mode::Kernel),
+        context::USER => Some(Mode::User),
+        context::GUEST_KERNEL => Some(Mode::GuestKernel),
+        context::GUEST_USER => Some(Mode::GuestUser),
+        _ => None,
+    }
+}
+
+/// 128 bits over the bytes of a chain and what its resolution depends on. Two chains of one recording with the same 128
+/// bits are taken for the same; by chance that does not happen.
+fn hash(chain: &[u8], state: [u32; 3]) -> ChainHash {
+    /// Odd numbers with well spread bits (fractions of the golden ratio and of the square root of 3).
+    const K: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
+    fn fold(a: u64, b: u64) -> u64 {
+        let product = u128::from(a) * u128::from(b);
+        (product as u64) ^ ((product >> 64) as u64)
+    }
+    let mut lanes = [
+        K[0] ^ (u64::from(state[0]) << 32 | u64::from(state[1])),
+        K[1] ^ (u64::from(state[2]) << 32 | chain.len() as u64),
+    ];
+    let (pairs, rest) = chain.as_chunks::<16>();
+    for pair in pairs {
+        let pair = u128::from_ne_bytes(*pair);
+        let (low, high) = (pair as u64, (pair >> 64) as u64);
+        lanes[0] = fold(lanes[0] ^ low, K[0]).wrapping_add(high);
+        lanes[1] = fold(lanes[1] ^ high, K[1]).wrapping_add(low);
+    }
+    for word in rest.chunks(8) {
+        let mut bytes = [0; 8];
+        bytes[..word.len()].copy_from_slice(word);
+        let word = u64::from_ne_bytes(bytes);
+        lanes[0] = fold(lanes[0] ^ word, K[0]);
+        lanes[1] = fold(lanes[1].wrapping_add(word), K[1]);
+    }
+    ChainHash(fold(lanes[0] ^ lanes[1], K[0]), fold(lanes[1], K[1] ^ lanes[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use xprof_perfdata::codec::ByteOrder;
+
+    use super::*;
+
+    #[test]
+    fn only_a_return_address_is_looked_up_one_byte_before() {
+        assert_eq!(FrameAddr::Ip(16).for_lookup(), 16);
+        assert_eq!(FrameAddr::Return(16).for_lookup(), 15);
+        assert_eq!(FrameAddr::Return(0).for_lookup(), 0);
+    }
+
+    fn chain(entries: &[u64]) -> Vec<u8> {
+        entries.iter().flat_map(|e| e.to_ne_bytes()).collect()
+    }
+
+    fn of(bytes: &[u8]) -> Callchain<'_> {
+        Callchain::of_bytes(bytes, ByteOrder::NATIVE)
+    }
+
+    #[test]
+    fn markers_switch_the_mode_and_are_no_frames() {
+        let timeline = Timeline::new(&[]);
+        let mut frames = Frames::new();
+        let kernel = 0xffff_ffff_8100_0000;
+        let leaf = frames.frame(&timeline, 1, Mode::Kernel, FrameAddr::Ip(kernel));
+        let chain = chain(&[context::KERNEL, kernel, kernel + 9, context::USER, 0x1000, 0x2000]);
+        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain));
+        let places: Vec<_> = frames.frames_of(stack).iter().map(|&f| frames.place(f)).collect();
+        let at = |mode, addr| Place { module: crate::timeline::Modules::unknown(mode), addr };
+        assert_eq!(
+            places,
+            [at(Mode::Kernel, kernel), at(Mode::Kernel, kernel + 8), at(Mode::User, 0x1000), at(Mode::User, 0x1fff)]
+        );
+        assert_eq!(frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain)), stack);
+    }
+
+    #[test]
+    fn a_chain_without_the_leaf_gets_it() {
+        let timeline = Timeline::new(&[]);
+        let mut frames = Frames::new();
+        let leaf = frames.frame(&timeline, 1, Mode::Kernel, FrameAddr::Ip(77));
+        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain(&[context::USER, 0x1000])));
+        assert_eq!(frames.frames_of(stack)[0], leaf);
+        assert_eq!(frames.frames_of(stack).len(), 2);
+    }
+}

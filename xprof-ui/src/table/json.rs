@@ -1,0 +1,42 @@
+//! The table as one JSON document.
+
+use serde_json::{Map, Value as Json, json};
+use xprof_profile::profile::{Profile, Row, Value};
+
+use super::{Options, percent, shown};
+
+/// Draws `{"schema":1,"events":[{"name","samples","period","lost","rows":[{KEY..,"samples","period","self","children"}]}]}`.
+pub fn json(profile: &Profile, options: &Options, out: &mut String) {
+    let events: Vec<Json> = profile
+        .events
+        .iter()
+        .map(|event| {
+            let rows: Vec<Json> = shown(event, options).map(|r| row(profile, r, event.period)).collect();
+            json!({
+                "name": event.name, "samples": event.samples, "period": event.period, "lost": event.lost, "rows": rows,
+            })
+        })
+        .collect();
+    let unnamed: Vec<Json> =
+        profile.unnamed.iter().map(|u| json!({"dso": u.path, "samples": u.samples, "advice": u.advice})).collect();
+    let document = json!({"schema": 1, "events": events, "unnamed": unnamed, "notes": options.notes});
+    out.push_str(&document.to_string());
+    out.push('\n');
+}
+
+fn row(profile: &Profile, row: &Row, whole: u64) -> Json {
+    let mut map = Map::new();
+    for (key, value) in profile.keys.iter().zip(&row.values) {
+        let value = match value {
+            Value::Text(text) => Json::from(&**text),
+            Value::Number(number) => Json::from(*number),
+            Value::Address(_) => Json::from(value.to_string()),
+        };
+        map.insert(key.name().into(), value);
+    }
+    map.insert("samples".into(), row.samples.into());
+    map.insert("period".into(), row.period.into());
+    map.insert("self".into(), percent(row.period, whole).into());
+    map.insert("children".into(), percent(row.children, whole).into());
+    Json::Object(map)
+}

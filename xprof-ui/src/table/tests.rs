@@ -1,0 +1,84 @@
+use xprof_profile::profile::{EventProfile, Key, Profile, Row, Unnamed, Value};
+
+use super::*;
+
+fn row(comm: &str, symbol: Value, samples: u64, period: u64, children: u64) -> Row {
+    Row { values: vec![Value::Text(comm.into()), symbol], letter: '.', samples, period, children }
+}
+
+fn profile() -> Profile {
+    Profile {
+        keys: vec![Key::Comm, Key::Symbol],
+        has_children: true,
+        events: vec![EventProfile {
+            name: "cpu-clock:u".into(),
+            samples: 1500,
+            period: 3000,
+            lost: 2,
+            rows: vec![
+                row("a", Value::Text("main".into()), 500, 1000, 3000),
+                row("a\x1b[2J", Value::Text("f(int, \"x\")".into()), 999, 1998, 1998),
+                row("b", Value::Address(0x1234), 1, 2, 2),
+            ],
+        }],
+        unnamed: vec![Unnamed { path: "/bin/b".into(), samples: 1, advice: "install b-dbgsym".into() }],
+        damaged: 0,
+    }
+}
+
+fn options() -> Options {
+    Options { percent_limit: 0.0, children: true, color: false, notes: vec!["partial: killed".into()] }
+}
+
+#[test]
+fn text_has_aligned_columns_and_no_escapes() {
+    let mut out = String::new();
+    text(&profile(), &options(), &mut out);
+    assert_eq!(
+        out,
+        r#"#
+# Total Lost Samples: 2
+#
+# Samples: 1K  of event 'cpu-clock:u'
+# Event count (approx.): 3000
+#
+# Children      Self     Samples  Command     Symbol
+# ........  ........  ..........  ..........  ......................
+#
+   100.00%    33.33%         500  a           [.] main
+    66.60%    66.60%         999  a\u{1b}[2J  [.] f(int, "x")
+     0.07%     0.07%           1  b           [.] 0x0000000000001234
+
+# 1 samples without names in /bin/b: install b-dbgsym
+# partial: killed
+"#
+    );
+}
+
+#[test]
+fn json_has_the_promised_keys() {
+    let mut out = String::new();
+    json(&profile(), &Options { percent_limit: 1.0, ..options() }, &mut out);
+    let got: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(got["schema"], 1);
+    let event = &got["events"][0];
+    assert_eq!(
+        (event["samples"].as_u64(), event["period"].as_u64(), event["lost"].as_u64()),
+        (Some(1500), Some(3000), Some(2))
+    );
+    assert_eq!(event["rows"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        event["rows"][1].to_string(),
+        r#"{"comm":"a\u001b[2J","symbol":"f(int, \"x\")","samples":999,"period":1998,"self":66.6,"children":66.6}"#
+    );
+}
+
+#[test]
+fn csv_is_one_line_a_row() {
+    let mut out = String::new();
+    csv(&profile(), &options(), &mut out);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "comm,symbol,samples,period,self,children");
+    assert_eq!(lines[2], "a\u{1b}[2J,\"f(int, \"\"x\"\")\",999,1998,66.6000,66.6000");
+    assert_eq!(lines.len(), 4);
+}

@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .map(|event| EventGroup { events: vec![event], leader_sampling: false, name: String::new() })
             .into_iter()
             .collect(),
+        rate_is_asked: true,
         rate: if period < 0 { Rate::Frequency(period.unsigned_abs()) } else { Rate::Period(period as u64) },
         ..Plan::default()
     };

@@ -48,6 +48,8 @@ pub struct Plan {
     pub cpus: Option<Vec<u32>>,
     /// Rate for events that do not say their own.
     pub rate: Rate,
+    /// True when the user named the rate: tracepoints and breakpoints then have it too, and not a period of 1.
+    pub rate_is_asked: bool,
     /// Call chains.
     pub call_graph: CallGraph,
     /// Children are measured too.
@@ -69,6 +71,7 @@ impl Default for Plan {
             target: Target::System,
             cpus: None,
             rate: Rate::Frequency(997),
+            rate_is_asked: false,
             call_graph: CallGraph::None,
             inherit: true,
             mmap_pages: None,

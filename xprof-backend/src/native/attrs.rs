@@ -6,7 +6,7 @@
 use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format, sample, software};
 use xprof_perfdata::attr::Attr;
 
-use crate::event::EventGroup;
+use crate::event::{EventGroup, EventSpec};
 use crate::plan::{CallGraph, Plan, Rate, Target};
 use crate::sys::clock;
 
@@ -81,7 +81,7 @@ pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes:
                 attr.sample_period = 0;
                 attr.flags &= !flag::FREQ;
             } else {
-                clamped |= set_rate(&mut attr, plan.rate, max_rate);
+                clamped |= set_rate(spec, &mut attr, plan, max_rate);
             }
             if attr.flags & flag::FREQ != 0 {
                 attr.sample_type |= sample::PERIOD;
@@ -117,11 +117,9 @@ pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes:
 }
 
 /// Gives an event its period or frequency; true when that had to be lowered.
-fn set_rate(attr: &mut Attr, rate: Rate, max_rate: u64) -> bool {
-    if attr.sample_period == 0 {
-        match rate {
-            // Each hit of these is of interest, as in perf.
-            _ if matches!(attr.kind, event_type::TRACEPOINT | event_type::BREAKPOINT) => attr.sample_period = 1,
+fn set_rate(spec: &EventSpec, attr: &mut Attr, plan: &Plan, max_rate: u64) -> bool {
+    if attr.sample_period == 0 || (plan.rate_is_asked && !spec.rate_is_fixed) {
+        match plan.rate {
             Rate::Frequency(hz) => {
                 attr.sample_period = hz.max(1);
                 attr.flags |= flag::FREQ;
@@ -130,7 +128,10 @@ fn set_rate(attr: &mut Attr, rate: Rate, max_rate: u64) -> bool {
                 attr.sample_period = max_rate;
                 attr.flags |= flag::FREQ;
             }
-            Rate::Period(period) => attr.sample_period = period.max(1),
+            Rate::Period(period) => {
+                attr.sample_period = period.max(1);
+                attr.flags &= !flag::FREQ;
+            }
         }
     }
     if attr.flags & flag::FREQ != 0 && attr.sample_period > max_rate {

@@ -92,7 +92,9 @@ fn a_command_is_measured_from_its_exec_to_its_end() {
     assert_eq!(run.ended, Some(Ended::Exit(3)));
     assert_eq!(run.stats.lost, Some(vec![0]));
     // exec of sh, fork of one child, its exec, two ends.
-    let comms: Vec<&str> = run.records(record::COMM).iter().map(|r| std::str::from_utf8(&r[16..20]).unwrap()).collect();
+    let mut comms: Vec<&str> =
+        run.records(record::COMM).iter().map(|r| std::str::from_utf8(&r[16..20]).unwrap()).collect();
+    comms.sort_unstable();
     assert_eq!(comms, ["sh\0\0", "true"]);
     assert_eq!(run.records(record::FORK).len(), 1);
     assert_eq!(run.records(record::EXIT).len(), 2);

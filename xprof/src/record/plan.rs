@@ -75,6 +75,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
             (Some(Frequency::Hz(hz)), None) => Rate::Frequency(hz),
             (None, None) => Rate::Frequency(DEFAULT_HZ),
         },
+        rate_is_asked: options.frequency.is_some() || options.count.is_some(),
         cpus: options.cpus.map(|list| list.0),
         call_graph: if options.stacks || options.call_graph.is_some() {
             CallGraph::FramePointers

@@ -1,1 +1,0 @@
-//! Tracepoint formats and their print formats.

@@ -440,7 +440,7 @@ impl CpuMap {
                 c.u16(last)?;
             }
             CpuMap::Other { kind: 0..=2, .. } => return Err(Short),
-            CpuMap::Other { bytes, .. } => c.rest(bytes)?,
+            CpuMap::Other { bytes, .. } => return c.rest(bytes),
         }
         c.align(8)
     }

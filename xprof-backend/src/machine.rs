@@ -1,14 +1,16 @@
 //! Where this machine describes itself: the roots of procfs, sysfs and tracefs.
 //!
 //! Everything that reads those trees takes a [`Machine`], so that tests can hand over the tree of another machine.
-//! These are small text files of the kernel, read with `std::fs`; recordings and ELF files go through `sys::file`.
+//! Directories are listed with `std::fs`; the texts are read through `sys::file`, like every other file.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::sys::file;
+
 /// The most that is read of one text file of the kernel, bytes; the largest in practice (`kallsyms` apart) is well below.
-const TEXT_MAX: u64 = 4 << 20;
+const TEXT_MAX: usize = 4 << 20;
 
 /// The roots of a machine's description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +64,7 @@ fn unreadable(path: &Path) -> bool {
 
 /// A text file of the kernel, at most 4 MiB of it. Bytes that are not UTF-8 become U+FFFD.
 pub(crate) fn text(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(TEXT_MAX).read_to_end(&mut bytes)?;
+    let bytes = file::read_small(path, TEXT_MAX)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 

@@ -71,7 +71,8 @@ impl Source for File {
 /// Reads a small text of /proc or /sys (which have no length), at most `limit` bytes of it.
 pub fn read_small(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     use std::io::Read;
-    let mut bytes = Vec::new();
+    // Room for a whole answer at once: tracefs' header_page gives nothing to a second read.
+    let mut bytes = Vec::with_capacity(limit.min(4096));
     fs::File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-pub use self::elf::build_id_of_notes;
+pub use self::elf::{build_id_of, build_id_of_notes};
 use self::load::Loaded;
 use crate::supply::{BuildId, Supplier};
 

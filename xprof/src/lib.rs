@@ -62,7 +62,8 @@ pub fn command_line() -> clap::Command {
 
 /// Runs what the arguments of this process say; the exit status is `main`'s.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments = record::arguments::attach_levels(std::env::args_os().collect(), command_line);
+    let cli = Cli::parse_from(arguments);
     let result = match cli.command {
         Command::Record(options) => commands::record::run(options, &cli.global),
         Command::Report(options) => commands::report::run(options, &cli.global),

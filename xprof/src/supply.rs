@@ -37,9 +37,7 @@ pub(crate) struct FileSupplier {
 impl FileSupplier {
     /// With the cache of `PERF_BUILDID_DIR`, or else `~/.debug`.
     pub(crate) fn new(symfs: Option<PathBuf>, kallsyms: Option<PathBuf>, vmlinux: Option<PathBuf>) -> FileSupplier {
-        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".debug"));
-        let cache = std::env::var_os("PERF_BUILDID_DIR").map(PathBuf::from).or_else(home);
-        FileSupplier { symfs, kallsyms, vmlinux, cache, elsewhere: Mutex::default() }
+        FileSupplier { symfs, kallsyms, vmlinux, cache: cache_directory(), elsewhere: Mutex::default() }
     }
 
     fn path(&self, path: &[u8], pid: Option<u32>) -> io::Result<Arc<dyn Source>> {
@@ -108,6 +106,12 @@ impl Supplier for FileSupplier {
     }
 }
 
+/// perf's cache: `PERF_BUILDID_DIR`, or else `~/.debug`.
+pub(crate) fn cache_directory() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".debug"));
+    std::env::var_os("PERF_BUILDID_DIR").map(PathBuf::from).or_else(home)
+}
+
 /// `xx`, `yyyy..` of a build id, as caches name it.
 fn split(build_id: &BuildId) -> io::Result<(String, String)> {
     let hex = build_id.to_string();
@@ -126,8 +130,12 @@ fn open(path: &Path) -> io::Result<Arc<dyn Source>> {
     regular(rustix::fs::openat(CWD, path, FLAGS, Mode::empty())?)
 }
 
-/// Opens a path as a process sees it whose root is `root`.
 fn open_below(root: &Path, path: &[u8]) -> io::Result<Arc<dyn Source>> {
+    regular(fd_below(root, path)?)
+}
+
+/// Opens a path as a process sees it whose root is `root`.
+pub(crate) fn fd_below(root: &Path, path: &[u8]) -> io::Result<OwnedFd> {
     let folder = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let path = OsStr::from_bytes(path);
     let file = match rustix::fs::openat2(&folder, path, FLAGS, Mode::empty(), ResolveFlags::IN_ROOT) {
@@ -138,7 +146,7 @@ fn open_below(root: &Path, path: &[u8]) -> io::Result<Arc<dyn Source>> {
         }
         other => other?,
     };
-    regular(file)
+    Ok(file)
 }
 
 fn regular(file: OwnedFd) -> io::Result<Arc<dyn Source>> {
@@ -150,7 +158,7 @@ fn regular(file: OwnedFd) -> io::Result<Arc<dyn Source>> {
 }
 
 /// The vdso mapped into this process.
-fn own_vdso() -> io::Result<Arc<dyn Source>> {
+pub(crate) fn own_vdso() -> io::Result<Arc<dyn Source>> {
     let maps = read_small(Path::new("/proc/self/maps"), SMALL)?;
     let maps = String::from_utf8_lossy(&maps);
     let range = maps.lines().find(|l| l.ends_with("[vdso]")).and_then(|l| {

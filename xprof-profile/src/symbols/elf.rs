@@ -282,6 +282,11 @@ impl Elf {
     }
 }
 
+/// The build id of an ELF file; `None` when it is none, or has none.
+pub fn build_id_of(source: Arc<dyn Source>) -> Option<BuildId> {
+    Elf::open(source).ok()?.build_id()
+}
+
 /// The build id among notes of this machine's byte order, as in `/sys/kernel/notes` and `/sys/module/NAME/notes`.
 pub fn build_id_of_notes(notes: &[u8]) -> Option<BuildId> {
     build_id_in(Fields { little: cfg!(target_endian = "little"), wide: true }, notes)

@@ -105,7 +105,5 @@ pub(crate) struct Options {
 /// Runs `xprof record`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     let recording = record::plan::resolve(options, &|text| Ok(xprof_backend::event::parse(text)?))?;
-    let _ = global;
-    drop(recording);
-    anyhow::bail!("not written yet")
+    record::run(recording, global)
 }

@@ -1,9 +1,25 @@
 //! `xprof record`: options -> recording plan -> session -> file.
 //!
-//! * [`values`], [`plan`]: what was typed, and what it means.
-//! * [`control`]: signals, the child's end and `--control`, as events of one channel.
-//! * [`output`]: names of files; [`writer`]: one recording being written.
+//! * [`arguments`], [`values`], [`plan`]: what was typed, and what it means.
+//! * [`child`]: the command; [`control`]: signals and `--control` as events of one channel.
+//! * [`running`], [`facts`]: what is there before the first sample.
 //! * [`run`]: the loop between the session and the writer.
+//! * [`writer`]: recordings being written: [`output`] names files, [`rounds`] keeps order, [`compress`] packs,
+//!   [`census`] counts, [`keep`] holds what the report will need.
 
+pub(crate) mod arguments;
+mod census;
+mod child;
+mod compress;
+mod control;
+mod facts;
+mod keep;
+mod output;
 pub(crate) mod plan;
+mod rounds;
+mod run;
+mod running;
 pub(crate) mod values;
+mod writer;
+
+pub(crate) use run::run;

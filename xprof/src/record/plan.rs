@@ -47,12 +47,14 @@ pub(crate) struct Run {
 }
 
 /// What is written.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct File {
     /// Where to; `None` is stdout.
     pub(crate) path: Option<PathBuf>,
     /// zstd level.
     pub(crate) compression: Option<i32>,
+    /// Each finished file gets a name with the time of day.
+    pub(crate) stamped: bool,
 }
 
 /// Parses one `-e` argument.
@@ -106,6 +108,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         file: File {
             path: (!to_stdout).then(|| options.output.unwrap_or_else(|| "perf.data".into())),
             compression: options.compression,
+            stamped: options.switch_output.is_some(),
         },
         report: options.report,
     })
@@ -190,7 +193,7 @@ mod tests {
         assert_eq!(r.plan.call_graph, CallGraph::None);
         assert!(r.plan.inherit && !r.plan.overwrite && !r.plan.start_disabled);
         assert_eq!((r.plan.cpus, r.plan.mmap_pages, r.plan.clockid), (None, None, None));
-        assert_eq!(r.file, File { path: Some("perf.data".into()), compression: None });
+        assert_eq!(r.file, File { path: Some("perf.data".into()), compression: None, stamped: false });
         assert_eq!(r.run, Run::default());
         assert_eq!(r.backend, BackendChoice::Auto);
         assert!(!r.report);

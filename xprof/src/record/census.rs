@@ -1,0 +1,147 @@
+//! One look at the headers of what is written: counts, which processes have samples, and the few side-band records
+//! that others must see. Samples are not decoded: of each one the header and a pid are read.
+
+use rustc_hash::FxHashSet;
+use xprof_perfdata::abi::{misc, record, sample};
+use xprof_perfdata::events::Events;
+
+/// More processes than this and every one counts as sampled.
+const PIDS_MAX: usize = 1 << 20;
+
+/// What has been written so far.
+#[derive(Debug)]
+pub(crate) struct Census {
+    /// Samples.
+    pub(crate) samples: u64,
+    /// Records that the kernel says were lost (LOST and LOST_SAMPLES).
+    pub(crate) lost: u64,
+    /// A sample fell into the kernel, or its chain may have.
+    pub(crate) kernel: bool,
+    /// Where a sample's pid stands after its header, when all events agree.
+    pid_at: Option<usize>,
+    chains: bool,
+    pids: FxHashSet<u32>,
+    last_pid: u32,
+}
+
+impl Census {
+    /// Nothing seen yet.
+    pub(crate) fn new(events: &Events) -> Self {
+        let mut places = events.list().iter().map(|event| pid_place(event.attr.sample_type));
+        let first = places.next().flatten();
+        let chains = events.list().iter().any(|event| event.attr.sample_type & sample::CALLCHAIN != 0);
+        Census {
+            samples: 0,
+            lost: 0,
+            kernel: false,
+            pid_at: first.filter(|_| places.all(|place| place == first)),
+            chains,
+            pids: FxHashSet::default(),
+            last_pid: u32::MAX,
+        }
+    }
+
+    /// Walks whole records. `other` is given what is neither a sample nor a loss: kind, misc, and the whole record.
+    pub(crate) fn walk(&mut self, mut bytes: &[u8], mut other: impl FnMut(u32, u16, &[u8])) {
+        while let Some((head, _)) = bytes.split_first_chunk::<8>() {
+            let kind = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]);
+            let flags = u16::from_ne_bytes([head[4], head[5]]);
+            let size = usize::from(u16::from_ne_bytes([head[6], head[7]]));
+            let Some((whole, rest)) = bytes.split_at_checked(size.max(8)) else { return };
+            match kind {
+                record::SAMPLE => self.sample(flags, whole),
+                record::LOST => self.lost += word(whole, 16),
+                record::LOST_SAMPLES => self.lost += word(whole, 8),
+                _ => other(kind, flags, whole),
+            }
+            bytes = rest;
+        }
+    }
+
+    fn sample(&mut self, flags: u16, whole: &[u8]) {
+        self.samples += 1;
+        self.kernel |= self.chains || flags & misc::CPUMODE_MASK == misc::KERNEL;
+        let Some(at) = self.pid_at else { return };
+        let Some(pid) = whole.get(8 + at..).and_then(|b| b.first_chunk::<4>()).map(|b| u32::from_ne_bytes(*b)) else {
+            return;
+        };
+        if pid != self.last_pid {
+            self.last_pid = pid;
+            if self.pids.len() < PIDS_MAX {
+                self.pids.insert(pid);
+            }
+        }
+    }
+
+    /// False when samples do not tell, or there were too many: then every process may have samples.
+    pub(crate) fn pids_known(&self) -> bool {
+        self.pid_at.is_some() && self.pids.len() < PIDS_MAX
+    }
+
+    /// The processes that have samples, as far as they are known.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.pids.iter().copied()
+    }
+}
+
+/// Offset of pid in the body of a sample of this type; `None` when it has none.
+fn pid_place(sample_type: u64) -> Option<usize> {
+    let before = sample_type & (sample::IDENTIFIER | sample::IP);
+    (sample_type & sample::TID != 0).then(|| before.count_ones() as usize * 8)
+}
+
+/// The eight bytes at `at`; 0 when the record ends before.
+fn word(record: &[u8], at: usize) -> u64 {
+    let Some(bytes) = record.get(at..).and_then(|b| b.first_chunk::<8>()) else { return 0 };
+    u64::from_ne_bytes(*bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use xprof_perfdata::attr::Attr;
+    use xprof_perfdata::codec::ByteOrder;
+
+    use super::*;
+
+    fn events(sample_types: &[u64]) -> Events {
+        let mut events = Events::new(ByteOrder::NATIVE);
+        for &sample_type in sample_types {
+            events.push(Attr { sample_type, ..Attr::default() }, String::new(), Vec::new());
+        }
+        events
+    }
+
+    fn record(kind: u32, misc: u16, words: &[u64]) -> Vec<u8> {
+        let mut bytes = kind.to_ne_bytes().to_vec();
+        bytes.extend(misc.to_ne_bytes());
+        bytes.extend((8 + 8 * words.len() as u16).to_ne_bytes());
+        words.iter().for_each(|w| bytes.extend(w.to_ne_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn samples_losses_and_pids_are_counted() {
+        let mut census = Census::new(&events(&[sample::IDENTIFIER | sample::IP | sample::TID]));
+        let mut bytes = record(record::SAMPLE, misc::USER, &[1, 2, 77]);
+        bytes.extend(record(record::SAMPLE, misc::USER, &[1, 2, 78]));
+        bytes.extend(record(record::LOST, 0, &[1, 10]));
+        bytes.extend(record(record::LOST_SAMPLES, 0, &[5]));
+        bytes.extend(record(record::EXIT, 0, &[0, 0, 0]));
+        bytes.extend([1, 2, 3]);
+        let mut others = Vec::new();
+        census.walk(&bytes, |kind, _, whole| others.push((kind, whole.len())));
+        assert_eq!((census.samples, census.lost, census.kernel), (2, 15, false));
+        assert_eq!(others, [(record::EXIT, 32)]);
+        let mut pids: Vec<u32> = census.pids().collect();
+        pids.sort_unstable();
+        assert_eq!((pids, census.pids_known()), (vec![77, 78], true));
+        census.walk(&record(record::SAMPLE, misc::KERNEL, &[1, 2, 77]), |_, _, _| {});
+        assert!(census.kernel);
+    }
+
+    #[test]
+    fn events_that_disagree_make_every_process_count() {
+        let census = Census::new(&events(&[sample::IP | sample::TID, sample::TID]));
+        assert!(!census.pids_known());
+    }
+}

@@ -1,0 +1,364 @@
+//! The run: everything is set up, then the command starts, then one loop moves buffers from the session to the
+//! writer and obeys signals, timers and `--control`, until one of them ends it.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, select};
+use xprof_backend::machine::Machine;
+use xprof_backend::native::Native;
+use xprof_backend::plan::Target;
+use xprof_backend::sys::process::Child;
+use xprof_backend::sys::signal::{self, Signal};
+use xprof_backend::{Backend, Message, Session, Stats};
+
+use super::control::{Command, Ends, Event, Listener};
+use super::plan::Recording;
+use super::values::{BackendChoice, Switch};
+use super::writer::{Sink, Totals};
+use super::{child, facts, output, running};
+use crate::Global;
+use crate::exit::Failure;
+
+/// With nothing to do, the loop looks at its timers this often.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Why a recording ended.
+#[derive(Debug)]
+enum End {
+    /// The command did.
+    Command(u8),
+    /// A signal said so.
+    Signal,
+    /// `-d`, or `stop` of `--control`.
+    Asked,
+    /// Nothing is left to measure.
+    TargetsGone,
+    /// It could not be written on.
+    Broken(anyhow::Error),
+}
+
+/// Records.
+pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<ExitCode> {
+    output::refuse_terminal(recording.file.path.as_deref())?;
+    let kinds = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User2, Signal::Child];
+    let signals = signal::catch(&kinds).context("cannot catch signals")?;
+    let ends = recording.run.control.as_ref().map(Ends::open).transpose()?.unwrap_or_default();
+    let waiting = if recording.command.is_empty() { None } else { Some(child::fork(&recording.command)?) };
+    if let (Target::Command(pid), Some(waiting)) = (&mut recording.plan.target, &waiting) {
+        *pid = waiting.pid();
+    }
+    let backend: Box<dyn Backend> = match &recording.backend {
+        BackendChoice::Auto | BackendChoice::Native => Box::new(Native::new()),
+        BackendChoice::Replay(_) => {
+            return Err(Failure::usage("record: replay:FILE is read with report and script").into());
+        }
+    };
+    let mut session = backend.open(&recording.plan)?;
+    let machine = Machine::here();
+    let mut notes = session.describe().notes.clone();
+    let features = facts::features(&machine, session.describe(), &recording)?;
+    let path = recording.file.path.clone();
+    let had_old = output::has_old(path.as_deref());
+    let mut sink = Sink::create(recording.file.clone(), session.describe(), recording.plan.overwrite, features)?;
+    let set_up = || -> anyhow::Result<_> {
+        sink.synthesized(&running::kernel(&machine, session.describe(), &mut notes))?;
+        let listener = Listener::start(signals, ends)?;
+        session.start()?;
+        let synthesis = running::processes(&recording.plan.target, session.describe())?;
+        let child = waiting.map(|waiting| child::execute(waiting, &recording.command)).transpose()?;
+        Ok((listener, synthesis, child))
+    };
+    let (listener, synthesis, child) = set_up().inspect_err(|_| output::withdraw(path.as_deref(), had_old))?;
+
+    let now = Instant::now();
+    let mut run = Run {
+        messages: session.messages().clone(),
+        session,
+        listener,
+        synthesis,
+        child,
+        sink,
+        quiet: global.quiet,
+        target: recording.plan.target.clone(),
+        overwrite: recording.plan.overwrite,
+        switch: recording.run.switch,
+        started: now,
+        ends_at: recording.run.duration.and_then(|d| now.checked_add(d)),
+        enable_at: recording.run.enable_after.and_then(|d| now.checked_add(d)),
+        file_since: now,
+        interrupted: false,
+    };
+    notes.drain(..).for_each(|note| run.say(&note));
+    let end = run.until_end();
+    run.finish(end)
+}
+
+/// A recording that runs.
+struct Run {
+    session: Box<dyn Session>,
+    messages: Receiver<Message>,
+    listener: Listener,
+    /// Records of what was running; replaced by a silent channel when all have come.
+    synthesis: Receiver<Vec<u8>>,
+    child: Option<Child>,
+    sink: Sink,
+    quiet: bool,
+    target: Target,
+    overwrite: bool,
+    switch: Option<Switch>,
+    started: Instant,
+    ends_at: Option<Instant>,
+    enable_at: Option<Instant>,
+    /// When the current file was begun.
+    file_since: Instant,
+    /// Ctrl-C was pressed, and the command has it too.
+    interrupted: bool,
+}
+
+impl Run {
+    fn say(&self, note: &str) {
+        if !self.quiet {
+            eprintln!("xprof: {note}");
+        }
+    }
+
+    fn until_end(&mut self) -> End {
+        loop {
+            match self.step() {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(error) => return End::Broken(error),
+            }
+        }
+    }
+
+    fn step(&mut self) -> anyhow::Result<Option<End>> {
+        let now = Instant::now();
+        let deadlines = [self.ends_at, self.enable_at, self.switches_at(), now.checked_add(IDLE)];
+        let next = deadlines.into_iter().flatten().min().unwrap_or(now);
+        let end = select! {
+            recv(self.messages) -> message => match message {
+                Ok(message) => self.message(message)?,
+                Err(_) => Some(End::TargetsGone),
+            },
+            recv(self.listener.events) -> event => match event {
+                Ok(event) => self.event(event)?,
+                Err(_) => None,
+            },
+            recv(self.synthesis) -> records => {
+                self.synthesized(records.ok())?;
+                None
+            },
+            default(next.saturating_duration_since(now)) => None,
+        };
+        if end.is_some() {
+            return Ok(end);
+        }
+        self.timers()
+    }
+
+    fn message(&mut self, message: Message) -> anyhow::Result<Option<End>> {
+        match message {
+            Message::Drained(drained) => {
+                self.sink.drained(&drained).with_context(|| self.sink.cannot_write())?;
+                self.session.recycle(drained.bytes);
+            }
+            Message::Note(note) => self.say(&note),
+            Message::Failed(error) => self.say(&error.to_string()),
+            // The command's own end is awaited: it has the exit status.
+            Message::TargetsGone if matches!(self.target, Target::Command(_)) => {}
+            Message::TargetsGone => return Ok(Some(End::TargetsGone)),
+        }
+        Ok(None)
+    }
+
+    fn synthesized(&mut self, records: Option<Vec<u8>>) -> anyhow::Result<()> {
+        let written = match records {
+            Some(records) => self.sink.synthesized(&records),
+            None => {
+                self.synthesis = running::nothing();
+                self.sink.synthesis_done()
+            }
+        };
+        written.with_context(|| self.sink.cannot_write())
+    }
+
+    fn event(&mut self, event: Event) -> anyhow::Result<Option<End>> {
+        match event {
+            Event::Signal(Signal::Child) => {
+                if let Some(child) = &mut self.child
+                    && let Some(ended) = child.try_wait().context("cannot wait for the command")?
+                {
+                    return Ok(Some(End::Command(child::status(ended))));
+                }
+            }
+            Event::Signal(Signal::User2) => self.snapshot()?,
+            Event::Signal(Signal::Interrupt) if self.child.is_some() && !self.interrupted && on_terminal() => {
+                // The command has it too, and ends when it likes; a second one ends the recording.
+                self.interrupted = true;
+            }
+            Event::Signal(Signal::Interrupt | Signal::Terminate | Signal::Hangup) => return Ok(Some(End::Signal)),
+            Event::Signal(Signal::WindowChange) => {}
+            Event::Command(command) => {
+                match command {
+                    Command::Enable => self.session.enable(true)?,
+                    Command::Disable => self.session.enable(false)?,
+                    Command::Snapshot => self.snapshot()?,
+                    Command::Ping | Command::Stop => {}
+                }
+                self.listener.acknowledge();
+                if command == Command::Stop {
+                    return Ok(Some(End::Asked));
+                }
+            }
+            Event::Unknown(line) => {
+                self.say(&format!("--control: {line:?} is none of enable, disable, snapshot, stop, ping"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// SIGUSR2: writes what overwritten rings hold, begins a new file.
+    fn snapshot(&mut self) -> anyhow::Result<()> {
+        if self.overwrite {
+            self.session.snapshot()?;
+            while let Ok(message) = self.messages.try_recv() {
+                self.message(message)?;
+            }
+        }
+        if self.switch.is_some() { self.begin_file() } else { Ok(()) }
+    }
+
+    fn begin_file(&mut self) -> anyhow::Result<()> {
+        self.end_synthesis()?;
+        let mut notes = Vec::new();
+        if let Some(path) = self.sink.switch(&mut notes)? {
+            notes.push(format!("wrote {}", path.display()));
+        }
+        let session = self.session.describe();
+        self.sink
+            .synthesized(&running::kernel(&Machine::here(), session, &mut notes))
+            .with_context(|| self.sink.cannot_write())?;
+        // A command has children by now: everything that runs is told again.
+        let target = if matches!(self.target, Target::Command(_)) { &Target::System } else { &self.target };
+        self.synthesis = running::processes(target, session)?;
+        self.file_since = Instant::now();
+        notes.iter().for_each(|note| self.say(note));
+        Ok(())
+    }
+
+    /// Takes what synthesis has still to say.
+    fn end_synthesis(&mut self) -> anyhow::Result<()> {
+        let rest = std::mem::replace(&mut self.synthesis, running::ended());
+        for records in rest.iter() {
+            self.sink.synthesized(&records).with_context(|| self.sink.cannot_write())?;
+        }
+        self.synthesized(None)
+    }
+
+    fn switches_at(&self) -> Option<Instant> {
+        match self.switch {
+            Some(Switch::Time(time)) => self.file_since.checked_add(time),
+            _ => None,
+        }
+    }
+
+    fn timers(&mut self) -> anyhow::Result<Option<End>> {
+        let now = Instant::now();
+        if self.ends_at.is_some_and(|at| now >= at) {
+            return Ok(Some(End::Asked));
+        }
+        if self.enable_at.is_some_and(|at| now >= at) {
+            self.enable_at = None;
+            self.session.enable(true)?;
+        }
+        let full = matches!(self.switch, Some(Switch::Bytes(limit)) if self.sink.bytes() >= limit);
+        if full || self.switches_at().is_some_and(|at| now >= at) {
+            self.begin_file()?;
+        }
+        self.sink.refresh(now).with_context(|| self.sink.cannot_write())?;
+        Ok(None)
+    }
+
+    /// Stops the session, closes the file, waits for the command.
+    fn finish(mut self, end: End) -> anyhow::Result<ExitCode> {
+        let stopped = self.session.stop();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let end = match end {
+            End::Broken(error) => End::Broken(error),
+            end => match self.last_records() {
+                Ok(()) => end,
+                Err(error) => End::Broken(error),
+            },
+        };
+        let stats = stopped.unwrap_or_else(|error| {
+            self.say(&error.to_string());
+            Stats::default()
+        });
+        let end = match end {
+            End::Broken(error) => {
+                let (child, listener) = (self.child, self.listener);
+                let totals = self.sink.rescue();
+                let _ = end_child(child);
+                drop(listener);
+                return Err(error.context(format!("the recording ends after {} samples", totals.samples)));
+            }
+            end => end,
+        };
+        let mut notes = Vec::new();
+        let (totals, path) = self.sink.finish(&stats, &mut notes)?;
+        let own = match end {
+            End::Command(status) => Some(status),
+            _ => end_child(self.child)?,
+        };
+        if !self.quiet {
+            notes.iter().for_each(|note| eprintln!("xprof: {note}"));
+            eprintln!("{}", summary(&totals, seconds, path.as_deref()));
+        }
+        // A command that we ended ourselves, as we were asked to, has not failed.
+        Ok(ExitCode::from(if matches!(end, End::Asked) { 0 } else { own.unwrap_or(0) }))
+    }
+
+    /// What is left in the channels after the session has stopped.
+    fn last_records(&mut self) -> anyhow::Result<()> {
+        self.end_synthesis()?;
+        while let Ok(message) = self.messages.recv() {
+            self.message(message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends a command that still runs; its exit status.
+fn end_child(child: Option<Child>) -> anyhow::Result<Option<u8>> {
+    let Some(mut child) = child else { return Ok(None) };
+    child.terminate().context("cannot end the command")?;
+    let ended = child.wait().context("cannot wait for the command")?;
+    Ok(Some(child::status(ended)))
+}
+
+/// True when Ctrl-C reaches the command as well: we are in the foreground of a terminal.
+fn on_terminal() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
+    rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+fn summary(totals: &Totals, seconds: f64, path: Option<&std::path::Path>) -> String {
+    let Totals { samples, lost, bytes } = totals;
+    let to = path.map_or_else(|| "stdout".into(), |path| path.display().to_string());
+    format!("xprof: {samples} samples, {lost} lost, {bytes} bytes, {seconds:.3} seconds: {to}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_has_all_four_numbers() {
+        let totals = Totals { samples: 12, lost: 3, bytes: 4567 };
+        let line = summary(&totals, 1.5, Some(std::path::Path::new("perf.data")));
+        assert_eq!(line, "xprof: 12 samples, 3 lost, 4567 bytes, 1.500 seconds: perf.data");
+    }
+}

@@ -257,3 +257,138 @@ fn length(pages: usize, page: usize) -> io::Result<usize> {
     }
     pages.checked_add(1).and_then(|n| n.checked_mul(page)).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of `size` bytes whose body repeats `mark`.
+    fn record(mark: u8, size: u16) -> Vec<u8> {
+        let mut bytes = vec![mark; usize::from(size)];
+        bytes[..4].copy_from_slice(&9u32.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&0u16.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&size.to_ne_bytes());
+        bytes
+    }
+
+    fn set(ring: &Ring, at: usize, value: u64) {
+        ring.atomic(at).store(value, Ordering::Release);
+    }
+
+    #[test]
+    fn records_come_out_as_they_went_in_across_the_wrap() {
+        let mut ring = Ring::plain(1).unwrap();
+        let (mut sent, mut got) = (Vec::new(), Vec::new());
+        for round in 0..1000u32 {
+            let bytes = record(round as u8, 8 + 8 * (round % 37) as u16);
+            assert!(ring.produce(&bytes), "round {round}");
+            sent.extend(bytes);
+            if round % 7 == 0 {
+                let taken = ring.take(&mut got, usize::MAX);
+                assert_eq!((taken.left, taken.damaged), (0, 0));
+            }
+        }
+        ring.take(&mut got, usize::MAX);
+        assert_eq!(got, sent);
+        assert_eq!(ring.word(TAIL), sent.len() as u64);
+    }
+
+    #[test]
+    fn a_full_ring_takes_nothing_until_it_is_read() {
+        let mut ring = Ring::plain(1).unwrap();
+        let whole = record(1, ring.size() as u16);
+        assert!(ring.produce(&whole));
+        assert!(!ring.produce(&record(2, 8)));
+        let mut got = Vec::new();
+        assert_eq!(ring.take(&mut got, usize::MAX).bytes, ring.size());
+        assert_eq!(got, whole);
+        assert!(ring.produce(&record(2, 8)));
+    }
+
+    #[test]
+    fn a_limit_cuts_between_records() {
+        let mut ring = Ring::plain(1).unwrap();
+        for mark in 1..=5 {
+            ring.produce(&record(mark, 24));
+        }
+        let mut got = Vec::new();
+        assert_eq!(ring.take(&mut got, 60), Taken { bytes: 48, left: 72, damaged: 0 });
+        // One record at least, however small the limit.
+        assert_eq!(ring.take(&mut got, 1), Taken { bytes: 24, left: 48, damaged: 0 });
+        assert_eq!(ring.take(&mut got, 1000), Taken { bytes: 48, left: 0, damaged: 0 });
+        assert_eq!(got, [1, 2, 3, 4, 5].map(|mark| record(mark, 24)).concat());
+    }
+
+    #[test]
+    fn a_lying_head_costs_records_and_nothing_else() {
+        let mut ring = Ring::plain(1).unwrap();
+        let mut got = Vec::new();
+        for head in [u64::MAX, 1 << 40, ring.size() as u64 * 2 + 8, 0] {
+            set(&ring, HEAD, head);
+            let taken = ring.take(&mut got, usize::MAX);
+            assert_eq!((taken.bytes, taken.damaged), (0, ring.size()), "head {head}");
+            assert_eq!(ring.word(TAIL), head);
+        }
+        assert!(ring.produce(&record(3, 16)));
+        assert_eq!(ring.take(&mut got, usize::MAX).bytes, 16);
+        assert_eq!(got, record(3, 16));
+        // An impossible record size under a limit: the rest is given up.
+        let mut broken = record(4, 32);
+        broken[6..8].copy_from_slice(&3u16.to_ne_bytes());
+        ring.produce(&broken);
+        assert_eq!(ring.take(&mut got, 16), Taken { bytes: 0, left: 0, damaged: 32 });
+    }
+
+    #[test]
+    fn a_header_page_that_lies_is_refused() {
+        let page = page_size() as u64;
+        for (offset, size) in [(page, page * 2), (8, page), (u64::MAX, page), (page, page - 8), (page, 0)] {
+            let ring = Ring::plain(1).unwrap();
+            set(&ring, DATA_OFFSET, offset);
+            set(&ring, DATA_SIZE, size);
+            let (base, mapped) = (ring.base.as_ptr(), ring.mapped);
+            std::mem::forget(ring);
+            let answer = Ring::over(base, mapped, page as usize);
+            assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::InvalidData, "{offset} {size}");
+        }
+        assert!(Ring::plain(3).is_err());
+    }
+
+    /// Writes as the kernel does into a ring that is written backward.
+    fn push_backward(ring: &Ring, bytes: &[u8]) {
+        let head = ring.word(HEAD).wrapping_sub(bytes.len() as u64);
+        for (i, &byte) in bytes.iter().enumerate() {
+            let at = head.wrapping_add(i as u64) as usize & (ring.size - 1);
+            // SAFETY: `at` is inside the data area.
+            unsafe { ring.data_pointer().add(at).write(byte) };
+        }
+        set(ring, HEAD, head);
+    }
+
+    #[test]
+    fn an_overwritten_ring_gives_the_newest_records_oldest_first() {
+        let mut ring = Ring::plain(1).unwrap();
+        let mut got = Vec::new();
+        assert_eq!(ring.take_overwritten(&mut got).bytes, 0);
+        for mark in 1..=3 {
+            push_backward(&ring, &record(mark, 40));
+        }
+        ring.take_overwritten(&mut got);
+        assert_eq!(got, [1, 2, 3].map(|mark| record(mark, 40)).concat());
+        // What was taken is not taken again.
+        got.clear();
+        push_backward(&ring, &record(4, 16));
+        ring.take_overwritten(&mut got);
+        assert_eq!(got, record(4, 16));
+        // Round and round: only whole records that are still there.
+        got.clear();
+        let count = 500u32;
+        for mark in 0..count {
+            push_backward(&ring, &record(mark as u8, 56));
+        }
+        ring.take_overwritten(&mut got);
+        let fit = ring.size() / 56;
+        let expected: Vec<u8> = (count - fit as u32..count).flat_map(|mark| record(mark as u8, 56)).collect();
+        assert_eq!(got, expected);
+    }
+}

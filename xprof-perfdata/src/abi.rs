@@ -490,7 +490,7 @@ pub mod feature {
 /// Sizes of `struct perf_event_attr` by version, bytes: `PERF_ATTR_SIZE_VER0` .. `VER9`.
 pub const ATTR_SIZES: [u32; 10] = [64, 72, 80, 96, 104, 112, 120, 128, 136, 144];
 /// `PERFILE2` as the number it is on a little-endian machine (`PERF_MAGIC2`).
-pub const MAGIC2: u64 = 0x3245_4c49_4645_5250;
+pub const MAGIC2: u64 = 0x3245_4c49_4652_4550;
 /// `BUILD_ID_SIZE`, bytes.
 pub const BUILD_ID_SIZE: usize = 20;
 /// A record is at most this long, its 8-byte header included (`size` is 16 bits).

@@ -9,7 +9,7 @@
 //! * [`codec`]: byte order, and the two directions (decode, encode) over one description.
 //! * [`attr`], [`sample`], [`record`]: what the kernel writes.
 //! * [`events`]: the events of a recording: attrs, ids, and which record belongs to which.
-//! * [`header`], [`feature`], [`read`], [`write`]: the file around the records.
+//! * [`header`], [`feature`], [`name`], [`read`], [`write`]: the file around the records.
 //! * [`order`]: the one order of records in time, live and from files.
 
 pub mod abi;
@@ -19,6 +19,7 @@ mod error;
 pub mod events;
 pub mod feature;
 pub mod header;
+pub mod name;
 pub mod order;
 pub mod read;
 pub mod record;

@@ -1,0 +1,91 @@
+//! The order of records while they are recorded.
+
+use super::split::{Offset, Stop, split};
+use super::{Batch, Order};
+use crate::events::Events;
+
+/// Orders what the rings of a session hand over. A record leaves when every ring has said that it has nothing older.
+#[derive(Debug)]
+pub struct Live {
+    order: Order,
+    events: Events,
+    until: Vec<u64>,
+    bytes: u64,
+}
+
+impl Live {
+    /// For a session with this many rings, numbered from 0.
+    pub fn new(events: Events, rings: u32) -> Self {
+        Live { order: Order::new(events.order), events, until: vec![0; rings as usize], bytes: 0 }
+    }
+
+    /// Takes whole records of a ring, and the instant (ns on the session's clock) up to which this ring has handed over
+    /// everything. A ring that does not exist counts for nothing but its records.
+    pub fn push(&mut self, ring: u32, bytes: Vec<u8>, until: u64) {
+        self.order.open_window();
+        let (mut from, offset) = (0, Offset::From(self.bytes));
+        // Rings hold the kernel's records alone; made-up ones may stand between them.
+        while let (at, Stop::Control(head)) = split(&self.events, &mut self.order, &bytes, from, offset) {
+            self.order.add_at_once(head, at, offset);
+            from = at + usize::from(head.size);
+        }
+        self.bytes += bytes.len() as u64;
+        self.order.close_window(bytes);
+        if let Some(last) = self.until.get_mut(ring as usize) {
+            *last = until.max(*last);
+        }
+        let all = self.until.iter().copied().min().unwrap_or(u64::MAX);
+        // At the instant itself another record may still come.
+        self.order.let_go(all.saturating_sub(1));
+    }
+
+    /// Lets everything go: the rings are closed.
+    pub fn finish(&mut self) {
+        self.order.finish();
+    }
+
+    /// The next records in time order, when there are any that may leave. `reuse` is an old batch, for its memory.
+    pub fn batch(&mut self, reuse: Option<Batch>) -> Option<Batch> {
+        self.order.batch(&mut { reuse }, true)
+    }
+}
+
+/// Says when FINISHED_ROUND may be written behind buffers that go to a file as they come.
+///
+/// A reader lets go at each FINISHED_ROUND what is no later than the latest record in front of the one before it. So
+/// between two of them every ring must have been drained past whatever the buffers in front of the first may hold:
+/// past the next `until` of each ring, which was read after those buffers had been taken.
+#[derive(Clone, Debug)]
+pub struct Rounds {
+    rings: Vec<Ring>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ring {
+    until: u64,
+    /// The first `until` after the last FINISHED_ROUND: later than all that stands in front of it.
+    bound: Option<u64>,
+}
+
+impl Rounds {
+    /// For a session with this many rings, numbered from 0.
+    pub fn new(rings: u32) -> Self {
+        Rounds { rings: vec![Ring::default(); rings as usize] }
+    }
+
+    /// A buffer of `ring` has been written, drained up to `until` (ns). True: write a FINISHED_ROUND now.
+    pub fn drained(&mut self, ring: u32, until: u64) -> bool {
+        let Some(this) = self.rings.get_mut(ring as usize) else { return false };
+        this.until = until.max(this.until);
+        this.bound.get_or_insert(until);
+        let Some(bound) = self.rings.iter().map(|ring| ring.bound).try_fold(0, |max, bound| Some(bound?.max(max)))
+        else {
+            return false;
+        };
+        let passed = self.rings.iter().all(|ring| ring.until >= bound);
+        if passed {
+            self.rings.iter_mut().for_each(|ring| ring.bound = None);
+        }
+        passed
+    }
+}

@@ -22,13 +22,11 @@ pub(crate) fn shown(raw: &[u8]) -> String {
 }
 
 fn rust(name: &str) -> Option<String> {
-    if !name.starts_with("_R") && !(name.starts_with("_ZN") && name.contains("17h")) {
-        return None;
-    }
-    let name = match name.starts_with("_R") {
+    let name = match name.get(..2)? {
         // What the compiler's back end adds (`.llvm.123`, `.cold`) is not shown.
-        true => name.split('.').next()?,
-        false => legacy(name)?,
+        "_R" => name.split('.').next()?,
+        "_Z" => legacy(name)?,
+        _ => return None,
     };
     let mut out = Bounded(String::new());
     std::fmt::Write::write_fmt(&mut out, format_args!("{:#}", rustc_demangle::try_demangle(name).ok()?)).ok()?;
@@ -49,16 +47,114 @@ fn legacy(name: &str) -> Option<&str> {
 }
 
 fn cpp(name: &str) -> Option<String> {
-    if !name.starts_with("_Z") {
-        return None;
+    let name = name.strip_prefix("_Z")?;
+    let name = &name[..name.find(['.', '@']).unwrap_or(name.len())];
+    // What stands for another function is shown with that one's parameters.
+    for (mark, words) in
+        [("Th", "non-virtual thunk to "), ("Tv", "virtual thunk to "), ("GTt", "transaction clone for ")]
+    {
+        if let Some(rest) = name.strip_prefix(mark) {
+            let offsets = match mark {
+                "Th" => 1,
+                "Tv" => 2,
+                _ => 0,
+            };
+            let function = rest.splitn(offsets + 1, '_').nth(offsets)?;
+            return Some(format!("{words}{}", itanium(function, true)?));
+        }
     }
-    let end = name.find(['.', '@']).unwrap_or(name.len());
+    let mut shown = itanium(name, false)?;
+    for (open, words) in [("{vtable(", "vtable for "), ("{vtt(", "VTT for ")] {
+        if let Some(inner) = shown.strip_prefix(open).and_then(|s| s.strip_suffix(")}")) {
+            shown = format!("{words}{inner}");
+        }
+    }
+    // A member of a local class: its `const` is shown as little as its parameters.
+    if name.starts_with('Z')
+        && let Some(bare) = shown.strip_suffix(" const")
+    {
+        shown.truncate(bare.len());
+    }
+    let Some(nested) = name.strip_prefix('N') else { return Some(shown) };
+    let nested = nested.trim_start_matches(['r', 'V', 'K']);
+    if let Some(inner) = nested.strip_prefix(['R', 'O']) {
+        let bare = shown.trim_end_matches('&').trim_end().len();
+        shown.truncate(bare);
+        return Some(abbreviated(shown, inner));
+    }
+    Some(abbreviated(shown, nested))
+}
+
+/// The library's abbreviations stand for their short names, but in front of a constructor or destructor for the long ones.
+fn abbreviated(shown: String, nested: &str) -> String {
+    let (short, long, constructor) = match nested.get(..2) {
+        Some("Ss") => ("string", "basic_string<char, std::char_traits<char>, std::allocator<char> >", "basic_string"),
+        Some("Si") => ("istream", "basic_istream<char, std::char_traits<char> >", "basic_istream"),
+        Some("So") => ("ostream", "basic_ostream<char, std::char_traits<char> >", "basic_ostream"),
+        Some("Sd") => ("iostream", "basic_iostream<char, std::char_traits<char> >", "basic_iostream"),
+        _ => return shown,
+    };
+    let rest = &nested[2..];
+    if rest.starts_with(['C', 'D']) && rest[1..].starts_with(|c: char| c.is_ascii_digit() || c == 'I') {
+        for tilde in ["", "~"] {
+            if let Some(tail) = shown.strip_prefix(&format!("std::{short}::{tilde}{short}")) {
+                return format!("std::{long}::{tilde}{constructor}{tail}");
+            }
+        }
+    } else if let Some(tail) = shown.strip_prefix(&format!("std::{long}::")) {
+        return format!("std::{short}::{tail}");
+    }
+    shown
+}
+
+/// A name without its `_Z`. What follows the name is left out.
+fn itanium(name: &str, parameters: bool) -> Option<String> {
+    let whole = format!("_Z{name}");
     let options = ParseOptions::default().recursion_limit(DEEPEST);
-    let (symbol, _) = BorrowedSymbol::with_tail_and_options(name[..end].as_bytes(), &options).ok()?;
-    let show = DemangleOptions::new().no_params().no_return_type().hide_expression_literal_types();
+    let (symbol, _) = BorrowedSymbol::with_tail_and_options(whole.as_bytes(), &options).ok()?;
+    let mut show = DemangleOptions::new().no_return_type().recursion_limit(DEEPEST);
+    if !parameters {
+        show = show.no_params();
+    }
     let mut out = Bounded(String::new());
-    symbol.structured_demangle(&mut out, &show.recursion_limit(DEEPEST)).ok()?;
-    Some(out.0)
+    symbol.structured_demangle(&mut out, &show).ok()?;
+    // An empty pack of template arguments leaves its comma.
+    Some(literals(&out.0.replace(", >", ">")))
+}
+
+/// Numbers among template arguments, as C++ writes them: `(unsigned int)8` is `8u`.
+fn literals(shown: &str) -> String {
+    const KINDS: [(&str, &str); 6] = [
+        ("(unsigned int)", "u"),
+        ("(unsigned long)", "ul"),
+        ("(unsigned long long)", "ull"),
+        ("(int)", ""),
+        ("(long)", "l"),
+        ("(long long)", "ll"),
+    ];
+    let mut out = String::with_capacity(shown.len());
+    let mut rest = shown;
+    while let Some(at) = rest.find('(') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let number = |kind: &str| {
+            let tail = rest.strip_prefix(kind)?;
+            let digits = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
+            (digits > 0).then(|| tail.split_at(digits))
+        };
+        match KINDS.iter().find_map(|(kind, suffix)| Some((number(kind)?, suffix))) {
+            Some(((digits, tail), suffix)) => {
+                out.push_str(digits);
+                out.push_str(suffix);
+                rest = tail;
+            }
+            None => {
+                out.push('(');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out + rest
 }
 
 /// OCaml: `camlStdlib__List__map_123` is `Stdlib.List.map_123`; `$xx` is a character in hexadecimal.
@@ -120,5 +216,114 @@ impl std::fmt::Write for Bounded {
         }
         self.0.push_str(s);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    /// Names of a file's functions by nm.
+    fn names(file: &str) -> Vec<String> {
+        let nm = |dynamic: &str| {
+            let out = Command::new("nm").args([dynamic, "--defined-only", "-P", file]).output().expect("nm (binutils)");
+            String::from_utf8_lossy(&out.stdout).into_owned()
+        };
+        let text = nm("-P") + &nm("-D");
+        let functions =
+            text.lines().filter_map(|l| l.split_once(' ')).filter(|(_, kind)| kind.starts_with(['T', 't', 'W', 'w']));
+        let names: std::collections::BTreeSet<String> =
+            functions.map(|(name, _)| name.split('@').next().unwrap().to_owned()).collect();
+        names.into_iter().collect()
+    }
+
+    /// What the demangler that perf is linked with makes of them: without parameters, without hashes.
+    fn witness(names: &[String]) -> Vec<String> {
+        let mut child = Command::new("c++filt")
+            .args(["-p", "-i"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("c++filt (binutils)");
+        let mut stdin = child.stdin.take().unwrap();
+        let text = names.join("\n") + "\n";
+        let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
+        let out = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect()
+    }
+
+    /// At most one name in `one_in` is spelled otherwise.
+    fn compare(file: &str, at_least: usize, one_in: usize) {
+        let names = names(file);
+        let witness = witness(&names);
+        assert_eq!(names.len(), witness.len());
+        assert!(names.len() >= at_least, "{file}: {} names", names.len());
+        let other: Vec<_> = names
+            .iter()
+            .zip(&witness)
+            .map(|(name, witness)| (name, super::shown(name.as_bytes()), witness))
+            .filter(|(_, ours, witness)| ours != *witness)
+            .collect();
+        assert!(other.len() * one_in <= names.len(), "{file}: {} of {} differ: {other:#?}", other.len(), names.len());
+    }
+
+    fn said_by(command: &str, argument: &str) -> String {
+        let out = Command::new(command).arg(argument).output().unwrap();
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn cpp_names_of_the_standard_library() {
+        compare(&said_by("g++", "-print-file-name=libstdc++.so.6"), 4000, 500);
+    }
+
+    #[test]
+    fn rust_names_of_the_compiler() {
+        let libraries = format!("{}/lib", said_by("rustc", "--print=sysroot"));
+        let driver = std::fs::read_dir(&libraries)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .find(|p| p.file_name().unwrap().to_string_lossy().starts_with("librustc_driver-"));
+        compare(driver.expect("librustc_driver").to_str().unwrap(), 100_000, 2_000);
+    }
+
+    #[test]
+    fn one_of_each_kind() {
+        for (raw, shown) in [
+            ("main", "main"),
+            ("_ZN4shop3sumERKi.isra.0.cold", "shop::sum"),
+            ("_ZNKR4shop3sumEv", "shop::sum"),
+            ("_ZThn16_N4shop3sumEi", "non-virtual thunk to shop::sum(int)"),
+            ("_ZNSsC1Ev", "std::basic_string<char, std::char_traits<char>, std::allocator<char> >::basic_string"),
+            ("_ZTV4shop", "vtable for shop"),
+            ("_ZN3std2io5stdio6_print17h0123456789abcde0E", "std::io::stdio::_print"),
+            ("_ZN3std2io5stdio6_print17h0123456789abcde0E.llvm.77", "std::io::stdio::_print"),
+            ("_ZN4core3ptr14drop$LT$u8$GT$17h0123456789abcde0E", "core::ptr::drop<u8>"),
+            ("_RNvNtCs1234_7mycrate3foo3bar", "mycrate::foo::bar"),
+            ("_RNvNtCs1234_7mycrate3foo3bar.cold", "mycrate::foo::bar"),
+            ("camlStdlib__List__map$3d_12", "Stdlib.List.map=_12"),
+            (
+                "Ljava/lang/Math;max([I[[Ljava/lang/String;Z)I",
+                "java.lang.Math.max(int[], java.lang.String[][], boolean)",
+            ),
+        ] {
+            assert_eq!(super::shown(raw.as_bytes()), shown, "{raw}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_bounded() {
+        let deep = format!("_Z1f{}i", "P".repeat(100_000));
+        let nested = format!("_Z{}", "N1a".repeat(5_000));
+        let doubling: String = (0..40).fold("_ZN1aI1bEE".to_owned(), |s, i| format!("{s}S{i}_"));
+        let rust = format!("_RNv{}C1a1b", "INtC1a1bE".repeat(3_000));
+        for name in
+            [deep, nested, doubling, rust, "_ZTh".into(), "_ZTv0_".into(), "_R".into(), "_ZNS".into(), "L;()".into()]
+        {
+            assert!(super::shown(name.as_bytes()).len() <= 1 << 17);
+        }
+        assert_eq!(super::shown(b"\xff\xfe"), "\u{fffd}\u{fffd}");
     }
 }

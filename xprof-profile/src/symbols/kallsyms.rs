@@ -119,3 +119,91 @@ pub(crate) fn hex(text: &[u8]) -> Option<(u64, &[u8])> {
     }
     (text.len() <= 16 && !text.is_empty()).then_some((value, &[]))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn table(text: &[u8]) -> Table {
+        match read(&text.to_vec()).unwrap() {
+            Kallsyms::Table(table) => table,
+            Kallsyms::Hidden => panic!("hidden"),
+        }
+    }
+
+    #[test]
+    fn all_of_the_running_kernel() {
+        let text = std::fs::read_to_string("/proc/kallsyms").unwrap();
+        // Address -> names, of code and data. An address with several names shows one of them.
+        let mut wanted: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for line in text.lines() {
+            let fields: Vec<&str> = line.split([' ', '\t']).collect();
+            if matches!(fields[1], "T" | "t" | "W" | "w" | "D" | "d" | "B" | "b") && !fields[2].starts_with('$') {
+                wanted.entry(u64::from_str_radix(fields[0], 16).unwrap()).or_default().push(fields[2].to_owned());
+            }
+        }
+        assert!(wanted.len() > 20_000 && wanted.keys().any(|&a| a > 1 << 63), "run as root");
+        let table = table(text.as_bytes());
+        let addresses: Vec<u64> = wanted.keys().copied().collect();
+        for (found, (address, names)) in table.lookup(&addresses).iter().zip(&wanted) {
+            let found = found.as_ref().unwrap_or_else(|| panic!("{address:#x} {names:?}: no name"));
+            assert!(
+                found.start == *address && names.iter().any(|n| **n == *found.name),
+                "{address:#x} {names:?} {found:?}"
+            );
+        }
+        // The last byte before the next symbol, where it is no other module's.
+        let pairs: Vec<_> = addresses.windows(2).filter(|w| w[1] - w[0] > 1 && w[1] - w[0] < 4096).collect();
+        let before: Vec<u64> = pairs.iter().map(|w| w[1] - 1).collect();
+        for (found, pair) in table.lookup(&before).iter().zip(pairs) {
+            assert_eq!(found.as_ref().map(|f| f.start), Some(pair[0]));
+        }
+    }
+
+    #[test]
+    fn modules_and_what_is_left_out() {
+        let text = b"ffff800000001000 T _text\nffff800000001000 T __text\nffff800000001010 t helper\nffff800000001010 r table\n\
+            ffff800000001020 W weak_one\nffff8000000010f0 t last\nffff900000000004 t mod_fn\t[mod]\nnonsense\n12345678901234567 T long\n\
+            ffff900000000100 t other\t[other]\nffff900000000200 t $x\t[other]\nffff900000000300 T end\t[other]";
+        let table = table(text);
+        let asked =
+            [0xfff, 0x1000, 0x100f, 0x1010, 0x101f, 0x1020, 0x10f0, 0x2fff, 0x3000].map(|a| 0xffff_8000_0000_0000 + a);
+        let names = |asked: &[u64]| -> Vec<String> {
+            table.lookup(asked).iter().map(|s| s.as_ref().map_or("-".into(), |s| s.name.to_string())).collect()
+        };
+        // Of several at one address the last has a size; the kernel's last symbol ends with a page, not at the first module.
+        assert_eq!(names(&asked), ["-", "__text", "__text", "helper", "helper", "weak_one", "last", "last", "-"]);
+        let asked = [0x4, 0x100, 0x250, 0x300, 0x1fff, 0x2000].map(|a| 0xffff_9000_0000_0000 + a);
+        assert_eq!(names(&asked), ["mod_fn", "other", "other", "end", "end", "-"]);
+    }
+
+    #[test]
+    fn zeros_are_said() {
+        assert!(matches!(
+            read(&b"0000000000000000 T _stext\n0000000000000000 t f\n".to_vec()).unwrap(),
+            Kallsyms::Hidden
+        ));
+        assert!(matches!(
+            read(&b"0000000000000000 D percpu\nffffffff81000000 T _stext\n".to_vec()).unwrap(),
+            Kallsyms::Table(_)
+        ));
+        assert!(matches!(read(&b"".to_vec()).unwrap(), Kallsyms::Table(t) if t.is_empty()));
+    }
+
+    #[test]
+    fn lines_across_pieces_and_endless_lines() {
+        let mut text = vec![b'x'; 3 * PIECE];
+        text.push(b'\n');
+        for i in 0..20_000u64 {
+            text.extend_from_slice(
+                format!("{:016x} t function_number_{i}\n", 0xffff_ffff_8100_0000 + i * 16).as_bytes(),
+            );
+        }
+        let addresses: Vec<u64> = (0..20_000).map(|i| 0xffff_ffff_8100_0000 + i * 16 + 7).collect();
+        for (i, found) in table(&text).lookup(&addresses).iter().enumerate() {
+            assert_eq!(found.as_ref().map(|f| f.name.to_string()), Some(format!("function_number_{i}")));
+        }
+    }
+}

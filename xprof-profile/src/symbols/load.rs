@@ -101,11 +101,7 @@ fn user(supplier: &dyn Supplier, module: &Module) -> Loaded {
         found = cached.and_then(|source| accept(source, Some(build_id), &mut String::new()));
     }
     let Some(elf) = found else {
-        // Without the file, its debug file alone still has the names.
-        let debug = module.build_id.as_ref().and_then(|id| debug_alone(supplier, id));
-        if let Some(table) = debug {
-            return Loaded { names: Names::Table(table), advice: None };
-        }
+        // A debug file alone does not help: it does not say where in the file its addresses are.
         let id = module.build_id.as_ref().map_or(String::new(), |id| format!(" with build id {id}"));
         return Loaded::none(format!(
             "{}: {why}; give the folder that has it{id} with --symfs, or run `xprof archive` where it was recorded",
@@ -142,12 +138,6 @@ fn accept(source: Arc<dyn Source>, recorded: Option<&BuildId>, why: &mut String)
 fn same(a: &BuildId, b: &BuildId) -> bool {
     let (short, long) = if a.0.len() <= b.0.len() { (&a.0, &b.0) } else { (&b.0, &a.0) };
     !short.is_empty() && long.starts_with(short) && long[short.len()..].iter().all(|&b| b == 0)
-}
-
-fn debug_alone(supplier: &dyn Supplier, build_id: &BuildId) -> Option<Table> {
-    let debug = Elf::open(supplier.supply(&Need::Debug { build_id: build_id.clone() }).ok()?).ok()?;
-    let same_id = debug.build_id().is_some_and(|id| same(&id, build_id));
-    same_id.then(|| symtab::table(&debug, &debug).ok())?.filter(|t| !t.is_empty())
 }
 
 fn of_elf(supplier: &dyn Supplier, elf: &Elf, path: &[u8], pid: Option<u32>) -> Loaded {

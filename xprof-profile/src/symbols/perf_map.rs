@@ -143,3 +143,43 @@ fn ranges(code: &[Code]) -> Vec<(u64, u64, u32)> {
         open.push(i);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::PerfMap;
+
+    #[test]
+    fn lines_of_node_and_java() {
+        let text = b"7f00 10 LazyCompile:~add /srv/app.js:3\n0x7f10 0x8 Interpreter\nbroken\n7f20 0 empty\nzz 1 x\n7f30 4 t\xc3\xa9st\n7f40 4 torn";
+        let map = PerfMap::parse(text.to_vec());
+        let found = map.lookup(&[0x7eff, 0x7f00, 0x7f0f, 0x7f10, 0x7f18, 0x7f20, 0x7f33, 0x7f34, 0x7f40]);
+        let names: Vec<_> = found.iter().map(|s| s.as_ref().map_or("-", |s| &*s.name)).collect();
+        let add = "LazyCompile:~add /srv/app.js:3";
+        assert_eq!(names, ["-", add, add, "Interpreter", "-", "-", "t\u{e9}st", "-", "-"]);
+        assert_eq!(found[2].as_ref().map(|s| (s.start, s.size)), Some((0x7f00, 0x10)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_latest_line_wins(code in prop::collection::vec((0u64..200, 1u64..60), 0..60)) {
+            let text: String = code.iter().enumerate().map(|(i, (s, n))| format!("{s:x} {n:x} f{i}\n")).collect();
+            let map = PerfMap::parse(text.into_bytes());
+            let addresses: Vec<u64> = (0..300).collect();
+            for (&address, found) in addresses.iter().zip(map.lookup(&addresses)) {
+                let wanted = code.iter().rposition(|&(s, n)| s <= address && address < s + n);
+                prop_assert_eq!(found.map(|f| (f.name.to_string(), f.start, f.size)),
+                    wanted.map(|i| (format!("f{i}"), code[i].0, code[i].1)));
+            }
+        }
+
+        #[test]
+        fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut map = bytes;
+            map.extend_from_slice(b"\nffffffffffffffff ffffffffffffffff x\n0 ffffffffffffffff all\n10 1 one\n");
+            let found = PerfMap::parse(map).lookup(&[0, 0x10, u64::MAX]);
+            prop_assert_eq!(found[1].as_ref().map(|s| s.name.to_string()), Some("one".into()));
+        }
+    }
+}

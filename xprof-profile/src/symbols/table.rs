@@ -170,7 +170,7 @@ impl Table {
         let mut end = upper;
         for _ in 0..MOST_STEPS {
             let last = end.checked_sub(1)?;
-            if end % BLOCK == 0 && self.block_ends[last / BLOCK] <= address {
+            if end.is_multiple_of(BLOCK) && self.block_ends[last / BLOCK] <= address {
                 end -= BLOCK;
                 continue;
             }
@@ -318,5 +318,106 @@ impl Piece {
             }
             len = len.saturating_mul(4);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A table of symbols (start, size, binding); names are letters of different length, some with underscores.
+    fn table(symbols: &[(u64, u64, u8)]) -> Table {
+        let mut table = Table::new(Style::Demangled);
+        let mut names = Vec::new();
+        let mut entries = Vec::new();
+        for (i, &(start, size, binding)) in symbols.iter().enumerate() {
+            let name = names.len() as u32;
+            names.extend_from_slice(&b"__"[..i % 3]);
+            names.extend(std::iter::repeat_n(b'a' + (i % 26) as u8, 1 + i % 5));
+            names.push(0);
+            let binding = [Binding::Local, Binding::Global, Binding::Weak][usize::from(binding % 3)];
+            entries.push(Entry { start, end: start + size, name, strings: 0, binding, plt: false });
+        }
+        table.add_strings(Strings::Memory(names));
+        table.add(entries, |_, _, _| false);
+        table
+    }
+
+    /// The same by the words of the rules: no order, no blocks.
+    fn naive(symbols: &[(u64, u64, u8)], address: u64) -> Option<(usize, u64, u64)> {
+        let mut sized: Vec<(u64, u64, u8, usize)> =
+            symbols.iter().enumerate().map(|(i, &(s, n, b))| (s, n, b % 3, i)).collect();
+        sized.sort_by_key(|s| s.0);
+        let starts: Vec<u64> = sized.iter().map(|s| s.0).collect();
+        for (i, symbol) in sized.iter_mut().enumerate() {
+            if symbol.1 == 0 {
+                // Only the last of several at one address reaches to the next.
+                symbol.1 = match starts.get(i + 1) {
+                    Some(next) => next - symbol.0,
+                    None => symbol.0.div_ceil(4096) * 4096 + 4096 - symbol.0,
+                };
+            }
+        }
+        let rank = |&(_, size, binding, i): &(u64, u64, u8, usize)| {
+            let weak = if binding == 2 { 0 } else { 1 };
+            let global = if binding == 1 { 1 } else { 0 };
+            (size > 0, weak, global, -((i % 3) as i64), (i % 3) + 1 + i % 5, -(i as i64))
+        };
+        let mut starts = starts;
+        starts.dedup();
+        starts.into_iter().rev().filter(|&s| s <= address).find_map(|start| {
+            let best = sized.iter().filter(|s| s.0 == start).max_by_key(|s| rank(s))?;
+            (address < start + best.1).then_some((best.3, start, best.1))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn lookups_equal_a_naive_scan(
+            symbols in prop::collection::vec((0u64..3000, prop_oneof![Just(0u64), 0u64..40, 0u64..3000], 0u8..3), 0..400),
+            mut addresses in prop::collection::vec(0u64..9000, 0..80),
+        ) {
+            addresses.sort_unstable();
+            addresses.dedup();
+            let found = table(&symbols).lookup(&addresses);
+            prop_assert_eq!(found.len(), addresses.len());
+            for (&address, found) in addresses.iter().zip(found) {
+                let wanted = naive(&symbols, address);
+                prop_assert_eq!(found.as_ref().map(|f| (f.start, f.size)), wanted.map(|w| (w.1, w.2)), "{}", address);
+                if let (Some(found), Some((i, ..))) = (found, wanted) {
+                    let name = "__"[..i % 3].to_owned() + &((b'a' + (i % 26) as u8) as char).to_string().repeat(1 + i % 5);
+                    prop_assert_eq!(&*found.name, &name[..]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_symbol_takes_24_bytes() {
+        assert_eq!(size_of::<Entry>(), 24);
+    }
+
+    #[test]
+    fn a_hostile_table_costs_bounded_time() {
+        // One symbol over everything, and a million without use above it.
+        let mut symbols = vec![(0, 1 << 40, 1)];
+        symbols.extend((0..1_000_000).map(|i| (i, 1, 0)));
+        let addresses: Vec<u64> = (2_000_000..2_010_000).collect();
+        assert_eq!(table(&symbols).lookup(&addresses).len(), 10_000);
+    }
+
+    #[test]
+    fn a_long_name_is_read_from_a_file_in_pieces() {
+        let long = "x".repeat(40_000);
+        let text = format!("\0{long}\0end").into_bytes();
+        let mut table = Table::new(Style::Demangled);
+        let size = text.len() as u64;
+        table.add_strings(Strings::File(Arc::new(text), 0, size));
+        let at = |name, start| Entry { start, end: start + 1, name, strings: 0, binding: Binding::Local, plt: false };
+        table.add(vec![at(1, 1), at(40_002, 2), at(90_000, 3)], |_, _, _| false);
+        let names: Vec<_> = table.lookup(&[1, 2, 3]).into_iter().map(|s| s.unwrap().name.to_string()).collect();
+        assert_eq!(names, [&long[..], "end", ""]);
     }
 }

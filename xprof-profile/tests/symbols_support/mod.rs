@@ -1,5 +1,5 @@
 //! Files, compilers and witnesses for the tests of symbols.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -46,7 +46,10 @@ impl Supplier for Files {
             }
             Need::Debug { build_id } => {
                 let id = build_id.to_string();
-                self.debug.iter().find(|c| c.0 == id).ok_or_else(none)?.1.clone()
+                match self.debug.iter().find(|c| c.0 == id) {
+                    Some(debug) => debug.1.clone(),
+                    None => installed_debug(&id),
+                }
             }
             Need::Kallsyms { .. } => return Ok(Arc::new(self.kallsyms.clone().ok_or_else(none)?)),
             Need::PerfMap { .. } => return Ok(Arc::new(self.perf_map.clone().ok_or_else(none)?)),
@@ -54,6 +57,17 @@ impl Supplier for Files {
         };
         Ok(Arc::new(Pread(File::open(path)?)))
     }
+}
+
+/// Where packages put the debug file of a build id.
+pub fn installed_debug(id: &str) -> PathBuf {
+    PathBuf::from(format!("/usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]))
+}
+
+/// The build id that readelf reads.
+pub fn build_id(path: &Path) -> Option<String> {
+    let notes = run("readelf", &["-n", path.to_str().unwrap()]);
+    notes.lines().find_map(|l| l.trim().strip_prefix("Build ID: ").map(str::to_owned))
 }
 
 struct Pread(File);

@@ -3,6 +3,7 @@
 //! Two steps, kept apart so that each can be read alone: the syntax of the text (no look at the machine), and its
 //! meaning on a [`Machine`]. The attr that comes out equals what perf 6.1 asks the kernel for.
 
+pub mod catalog;
 mod modifiers;
 pub(crate) mod names;
 pub(crate) mod pmu;

@@ -6,6 +6,7 @@
 mod facts;
 mod kernel;
 mod maps;
+mod permissions;
 mod synthesis;
 mod topology;
 mod tracing;
@@ -13,5 +14,6 @@ mod tracing;
 pub use facts::facts;
 pub use kernel::{Kernel, Module, build_id_of_notes, build_ids, kernel, modules};
 pub use maps::{Mapping, parse_line};
+pub use permissions::Permissions;
 pub use synthesis::{Synthesis, Wanted};
 pub use tracing::tracing_data;

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! How people see a profile: tables as text, JSON and CSV, and the lines of `script`. Draws into buffers, never opens.
 
-mod plain;
+pub mod plain;
 pub mod table;
 
 pub use plain::{Plain, csv_field};

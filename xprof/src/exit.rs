@@ -1,8 +1,10 @@
 //! Exit statuses (125 xprof failed, 126 not executable, 127 not found, 2 usage), and the one place that prints errors.
 
-use std::fmt;
-use std::io;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+use crate::remedy;
 
 /// The command line makes no sense.
 pub(crate) const USAGE: u8 = 2;
@@ -46,11 +48,35 @@ pub(crate) fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xprof: {error:#}");
-            let status = error.chain().find_map(|e| e.downcast_ref::<Failure>()).map_or(FAILED, |f| f.status);
-            ExitCode::from(status)
+            let _ = io::stderr().write_all(explained(&error).as_bytes());
+            ExitCode::from(status(&error))
         }
     }
+}
+
+fn status(error: &anyhow::Error) -> u8 {
+    let of = |e: &(dyn std::error::Error + 'static)| match e.downcast_ref::<xprof_backend::Error>() {
+        // What was written after -e makes no sense on this machine.
+        Some(xprof_backend::Error::Event { .. }) => Some(USAGE),
+        _ => e.downcast_ref::<Failure>().map(|f| f.status),
+    };
+    error.chain().find_map(of).unwrap_or(FAILED)
+}
+
+/// The error, and below it the place in the event's text, or its cause and the next command.
+fn explained(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let backend = error.chain().find_map(|e| e.downcast_ref::<xprof_backend::Error>());
+    if let Some(xprof_backend::Error::Event { text: event, at, problem }) = backend {
+        let column = event.get(..*at).map_or(0, |before| before.chars().count());
+        let _ = writeln!(text, "xprof: {problem}\n  -e {event}\n     {:column$}^", "");
+        return text;
+    }
+    let _ = writeln!(text, "xprof: {error:#}");
+    if let Some(advice) = backend.and_then(remedy::of) {
+        let _ = writeln!(text, "  cause: {}\n  try:   {}", advice.cause, advice.next);
+    }
+    text
 }
 
 fn broken_pipe(error: &anyhow::Error) -> bool {

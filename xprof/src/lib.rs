@@ -7,6 +7,7 @@ mod exit;
 mod input;
 mod naming;
 mod record;
+mod remedy;
 mod supply;
 mod terminal;
 mod time;

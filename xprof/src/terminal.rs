@@ -1,6 +1,8 @@
 //! What the terminal can do: colour, width, whether there is one.
 
 use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::process::{Child, Command, Stdio};
 
 /// `--color`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -27,6 +29,51 @@ impl Color {
             Color::Auto if set("NO_COLOR") => false,
             Color::Auto if var("CLICOLOR_FORCE").is_some_and(|v| !v.is_empty() && v != "0") => true,
             Color::Auto => is_terminal && var("TERM").is_none_or(|term| term != "dumb"),
+        }
+    }
+}
+
+/// Where a view goes: standard output, or through a pager when that is a terminal.
+pub(crate) struct Output {
+    pager: Option<Child>,
+}
+
+impl Output {
+    /// Starts the pager that `PERF_PAGER` or `PAGER` names, else `less`, when standard output is a terminal.
+    pub(crate) fn new() -> Output {
+        let wanted = io::stdout().is_terminal() && env::var("TERM").is_ok_and(|term| term != "dumb");
+        let name = ["PERF_PAGER", "PAGER"].iter().find_map(|n| env::var(n).ok()).unwrap_or_else(|| "less".into());
+        if !wanted || name.is_empty() || name == "cat" {
+            return Output { pager: None };
+        }
+        // F: end when all fits; R: colours; X: leave the screen as it is.
+        let less = env::var_os("LESS").unwrap_or_else(|| "FRX".into());
+        let pager = Command::new("sh").arg("-c").arg(&name).env("LESS", less).stdin(Stdio::piped()).spawn().ok();
+        Output { pager }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.pager.as_mut().and_then(|p| p.stdin.as_mut()) {
+            Some(pipe) => pipe.write(bytes),
+            None => io::stdout().lock().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.pager.as_mut().and_then(|p| p.stdin.as_mut()) {
+            Some(pipe) => pipe.flush(),
+            None => io::stdout().lock().flush(),
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some(mut pager) = self.pager.take() {
+            drop(pager.stdin.take());
+            let _ = pager.wait();
         }
     }
 }

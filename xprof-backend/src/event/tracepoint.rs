@@ -45,7 +45,7 @@ pub(crate) fn id(machine: &Machine, system: &str, event: &str) -> Result<Option<
 }
 
 /// Shell-like matching: `*`, `?`, `[a-z]`, `[!a-z]`. Linear memory, no recursion.
-pub(crate) fn glob(pattern: &str, name: &str) -> bool {
+pub fn glob(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
     let mut star = None;

@@ -38,6 +38,15 @@ impl ByteOrder {
         if self == Self::NATIVE { u32::from_ne_bytes(bytes) } else { u32::from_ne_bytes(bytes).swap_bytes() }
     }
 
+    /// The eight bytes of a number.
+    #[inline]
+    pub fn bytes64(self, number: u64) -> [u8; 8] {
+        match self {
+            ByteOrder::Little => number.to_le_bytes(),
+            ByteOrder::Big => number.to_be_bytes(),
+        }
+    }
+
     /// The number in eight bytes.
     #[inline]
     pub fn u64(self, bytes: [u8; 8]) -> u64 {

@@ -11,7 +11,7 @@
 mod live;
 mod split;
 
-pub use live::{Live, Rounds};
+pub use live::Live;
 pub(crate) use split::{Offset, Stop, split};
 
 use std::collections::VecDeque;

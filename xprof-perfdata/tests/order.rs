@@ -9,8 +9,19 @@ use xprof_perfdata::read::Note;
 
 /// Records that describe the recording are perf's to print and ours to consume.
 fn described((_, _, _, name): &Line) -> bool {
-    ["HEADER_ATTR", "FEATURE", "HEADER_TRACING_DATA", "HEADER_BUILD_ID", "EVENT_UPDATE", "ATTR", "COMPRESSED", "BUILD_ID", "TRACING_DATA", "HEADER_FEATURE"]
-        .contains(&name.as_str())
+    [
+        "HEADER_ATTR",
+        "FEATURE",
+        "HEADER_TRACING_DATA",
+        "HEADER_BUILD_ID",
+        "EVENT_UPDATE",
+        "ATTR",
+        "COMPRESSED",
+        "BUILD_ID",
+        "TRACING_DATA",
+        "HEADER_FEATURE",
+    ]
+    .contains(&name.as_str())
 }
 
 /// perf counts a stream from behind its header.

@@ -251,6 +251,10 @@ impl Part {
             r::HEADER_FEATURE => {
                 if let (Some(number), Some(section)) = (word(0), body.get(8..)) {
                     let number = u32::try_from(number).unwrap_or(u32::MAX);
+                    // perf marks the end of the features with the number behind the last it knows, and nothing in it.
+                    if number > abi::feature::PMU_CAPS && section.is_empty() {
+                        return Done::Next;
+                    }
                     reader.description.features.decode(number, section, order);
                     if number == abi::feature::EVENT_DESC {
                         reader.description.name_events();

@@ -1,6 +1,6 @@
 //! perf as a witness: makes recordings and says what is in them.
 
-#![allow(dead_code, reason = "every test file uses its own part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of it")]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -81,7 +81,9 @@ fn dump_line(line: &str) -> Option<Line> {
     let size = hex(words.next_back()?.strip_prefix('[')?)?;
     let offset = hex(words.next_back()?)?;
     let time = words.next_back().map_or(0, |time| time.parse().unwrap_or(0));
-    let name = back.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_').map_or(back, |end| &back[..end]);
+    let name = back
+        .find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_')
+        .map_or(back, |end| &back[..end]);
     Some((time, offset, size, name.into()))
 }
 

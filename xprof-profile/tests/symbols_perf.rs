@@ -211,7 +211,9 @@ fn a_compiler_run() {
     let source = folder.join("t.rs");
     let [data_path, out, source] = [&data, &out, &source].map(|p| p.to_str().unwrap());
     run("perf", &["record", "-q", "-e", "page-faults:u", "-c", "1", "-o", data_path, "rustc", source, "-o", out]);
-    check(&compare(&data, &Symbolizer::new(Files::new())), 1500);
+    let mut files = Files::empty();
+    files.installed = true;
+    check(&compare(&data, &Symbolizer::new(std::sync::Arc::new(files))), 1500);
 }
 
 #[test]
@@ -248,6 +250,7 @@ int main() {
     let program = program.to_str().unwrap();
     run("perf", &["record", "-q", "-e", "cpu-clock", "-F", "15000", "-o", data.to_str().unwrap(), program]);
     let mut files = Files::empty();
+    files.installed = true;
     files.kallsyms = Some(std::fs::read("/proc/kallsyms").unwrap());
     check(&compare(&data, &Symbolizer::new(std::sync::Arc::new(files))), 200);
 }

@@ -24,11 +24,13 @@ pub struct Files {
     pub kallsyms: Option<Vec<u8>>,
     /// What stands for the map of any process.
     pub perf_map: Option<Vec<u8>>,
+    /// Also debug files that packages installed.
+    pub installed: bool,
 }
 
 impl Files {
     pub fn empty() -> Files {
-        Files { cached: Vec::new(), debug: Vec::new(), kallsyms: None, perf_map: None }
+        Files { cached: Vec::new(), debug: Vec::new(), kallsyms: None, perf_map: None, installed: false }
     }
     pub fn new() -> Arc<Files> {
         Arc::new(Files::empty())
@@ -48,7 +50,8 @@ impl Supplier for Files {
                 let id = build_id.to_string();
                 match self.debug.iter().find(|c| c.0 == id) {
                     Some(debug) => debug.1.clone(),
-                    None => installed_debug(&id),
+                    None if self.installed => installed_debug(&id),
+                    None => return Err(none()),
                 }
             }
             Need::Kallsyms { .. } => return Ok(Arc::new(self.kallsyms.clone().ok_or_else(none)?)),

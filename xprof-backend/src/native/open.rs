@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use xprof_perfdata::abi::attr_flag;
+
 use super::attrs::Completed;
 use super::ladder::{self, May, Place};
 use super::{Kernel, cpus};
@@ -85,6 +87,12 @@ impl Pages {
     }
 }
 
+/// Bytes in a ring of so many pages at which its worker is woken. A quarter, not the kernel's half: in a storm a worker
+/// that has to wait for a CPU then has three quarters of the ring for it.
+fn watermark(pages: usize) -> u32 {
+    u32::try_from(pages.saturating_mul(ring::page_size()) / 4).unwrap_or(u32::MAX / 2)
+}
+
 /// Opens events; what is open so far.
 #[derive(Debug)]
 pub(crate) struct Opener<'a> {
@@ -114,8 +122,14 @@ pub(crate) struct Options {
 }
 
 impl<'a> Opener<'a> {
-    pub(crate) fn new(kernel: &'a dyn Kernel, completed: Completed, cpus: Vec<u32>, options: Options) -> Self {
+    pub(crate) fn new(kernel: &'a dyn Kernel, mut completed: Completed, cpus: Vec<u32>, options: Options) -> Self {
         let count = completed.events.len();
+        if !options.overwrite {
+            for ready in &mut completed.events {
+                ready.attr.flags |= attr_flag::WATERMARK;
+                ready.attr.wakeup_events = watermark(options.pages.samples);
+            }
+        }
         Opener {
             kernel,
             completed,

@@ -18,10 +18,28 @@ pub(crate) const SIDE_BAND: &str = "dummy:HG";
 pub(crate) struct Ready {
     pub(crate) name: String,
     pub(crate) attr: Attr,
+    /// The kernel's part was asked for; a name that loses it says so.
+    pub(crate) with_kernel: bool,
     pub(crate) cpus: Option<Vec<u32>>,
     pub(crate) precise_is_fixed: bool,
     /// Index of the group's leader among all events; its own index for a leader.
     pub(crate) leader: usize,
+}
+
+impl Ready {
+    /// The event's name, with the `u` that perf adds when only user space could be measured.
+    pub(crate) fn true_name(&self) -> String {
+        let lost_it = self.with_kernel && self.attr.flags & flag::EXCLUDE_KERNEL != 0;
+        if lost_it { user_only(&self.name) } else { self.name.clone() }
+    }
+}
+
+/// `cycles` to `cycles:u`, `cycles:p` to `cycles:pu`, `cpu/event=1/` to `cpu/event=1/u`.
+pub(crate) fn user_only(name: &str) -> String {
+    // The last part of a breakpoint's name is its access.
+    let has_modifiers = !name.starts_with("mem:")
+        && name.rsplit(['/', ':']).next().is_some_and(|last| last.len() < name.len() && last.len() <= 6);
+    if has_modifiers { format!("{name}u") } else { format!("{name}:u") }
 }
 
 /// All events of a session.
@@ -102,6 +120,7 @@ pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes:
             }
             events.push(Ready {
                 name: spec.name.clone(),
+                with_kernel: spec.attr.flags & flag::EXCLUDE_KERNEL == 0,
                 attr,
                 cpus: spec.cpus.clone(),
                 precise_is_fixed: spec.precise_is_fixed,

@@ -8,7 +8,7 @@ use xprof_perfdata::abi::{attr_flag as flag, event_type, hardware, software};
 use xprof_perfdata::attr::Attr;
 
 use super::ladder::{self, May, Place};
-use super::{Kernel, cpus};
+use super::{Kernel, attrs, cpus};
 use crate::event::{EventGroup, EventSpec};
 use crate::sys::file::read_small;
 
@@ -62,13 +62,7 @@ pub(crate) fn default_event(kernel: &dyn Kernel) -> (Vec<EventGroup>, String) {
 fn lone(name: String, mut attr: Attr, cpus: Option<Vec<u32>>) -> EventGroup {
     let user_only = attr.flags & flag::EXCLUDE_KERNEL != 0;
     attr.flags &= !flag::DISABLED;
-    let name = if user_only && !name.ends_with('/') {
-        format!("{name}:u")
-    } else if user_only {
-        format!("{name}u")
-    } else {
-        name
-    };
+    let name = if user_only { attrs::user_only(&name) } else { name };
     let spec = EventSpec { name, attr, cpus, precise_is_fixed: false, rate_is_fixed: false };
     EventGroup { events: vec![spec], leader_sampling: false, name: String::new() }
 }

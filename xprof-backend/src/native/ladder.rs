@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use xprof_perfdata::abi::{attr_flag as flag, read_format, sample};
+use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format, sample};
 use xprof_perfdata::attr::Attr;
 
 use super::Kernel;
@@ -125,14 +125,26 @@ const STEPS: &[Step] = &[
     // perf_event_paranoid of 2 and more.
     Step {
         apply: |attr, _| {
-            let had = attr.flags & flag::EXCLUDE_KERNEL == 0;
-            attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
-            had
+            let measures_both = attr.flags & (flag::EXCLUDE_KERNEL | flag::EXCLUDE_USER) == 0;
+            let can = measures_both && attr.kind != event_type::TRACEPOINT;
+            if can {
+                attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
+            }
+            can
         },
         permission: true,
         note: "only user space is measured: kernel.perf_event_paranoid does not allow this user more",
     },
 ];
+
+/// Whether a refusal is about rights (`true`) or about the attr (`false`); `None`: about neither.
+fn about_rights(error: &io::Error) -> Option<bool> {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => Some(true),
+        Some(libc::EINVAL | libc::E2BIG | libc::EOPNOTSUPP | libc::ENOENT | libc::ENODEV) => Some(false),
+        _ => None,
+    }
+}
 
 /// Opens an event at `place`. `attr` becomes what the kernel accepted; a sentence for each thing that the user will miss
 /// goes to `notes`, once.
@@ -144,29 +156,26 @@ pub(crate) fn open(
     notes: &mut Vec<String>,
 ) -> io::Result<OwnedFd> {
     let attempt = |attr: &Attr| kernel.open(attr, place.pid, place.cpu, place.group, place.flags);
-    let first = match attempt(attr) {
+    let mut refusal = match attempt(attr) {
         Ok(fd) => return Ok(fd),
         Err(error) => error,
     };
     let wanted = attr.clone();
     let mut given_up = vec![false; STEPS.len()];
-    let mut refusal = first.raw_os_error();
     let mut now = wanted.clone();
     let mut fd = loop {
-        let permission = match refusal {
-            Some(libc::EACCES | libc::EPERM) => true,
-            Some(libc::EINVAL | libc::E2BIG | libc::EOPNOTSUPP | libc::ENOENT | libc::ENODEV) => false,
-            _ => return Err(first),
-        };
+        let Some(rights) = about_rights(&refusal) else { return Err(refusal) };
         let next = STEPS
             .iter()
             .enumerate()
-            .position(|(i, step)| !given_up[i] && step.permission == permission && (step.apply)(&mut now, may));
-        let Some(next) = next else { return Err(first) };
+            .position(|(i, step)| !given_up[i] && step.permission == rights && (step.apply)(&mut now, may));
+        let Some(next) = next else { return Err(refusal) };
         given_up[next] = true;
         match attempt(&now) {
             Ok(fd) => break fd,
-            Err(error) => refusal = error.raw_os_error(),
+            // With the rights out of the way the kernel says what else is wrong; of one kind the first answer counts.
+            Err(error) if about_rights(&error) != Some(rights) => refusal = error,
+            Err(_) => {}
         }
     };
     for i in 0..STEPS.len() {

@@ -197,7 +197,9 @@ impl<'a> Opener<'a> {
                     self.attach(Handle { fd, event, leads: true }, cpu, true)?;
                 }
                 Err(error) => {
-                    if !self.survives(super::attrs::SIDE_BAND, on, cpu, error)? {
+                    // The user knows of the event, not of its companion.
+                    let name = self.completed.events.first().map_or_else(String::new, |ready| ready.name.clone());
+                    if !self.survives(&name, on, cpu, error)? {
                         return Ok(false);
                     }
                 }

@@ -119,7 +119,7 @@ impl NativeSession {
                 // What the dummy takes part in is what a reader of the file expects of the event.
                 attr.flags |= side_band.flags & SIDE_BAND_FLAGS;
             }
-            events.push(attr, ready.name.clone(), ids);
+            events.push(attr, ready.true_name(), ids);
         }
         let sampling = events.list().len();
         if !opener.completed.lone {

@@ -317,3 +317,57 @@ fn a_target_that_is_gone_has_no_session() {
         other => panic!("{:?}", other.map(|session| session.describe().clone())),
     }
 }
+
+#[test]
+fn without_rights_user_space_is_measured_and_the_name_says_so() {
+    /// What a paranoid level of 2 does to a user without CAP_PERFMON.
+    #[derive(Debug)]
+    struct Paranoid;
+    impl Kernel for Paranoid {
+        fn open(&self, attr: &Attr, p: i32, c: i32, g: Option<BorrowedFd<'_>>, f: u64) -> io::Result<OwnedFd> {
+            if attr.flags & flag::EXCLUDE_KERNEL == 0 || attr.flags & flag::NAMESPACES != 0 || p < 0 {
+                return Err(io::Error::from_raw_os_error(libc::EACCES));
+            }
+            crate::sys::perf::open(attr, p, c, g, f)
+        }
+    }
+    let native = Native::over(Arc::new(Paranoid));
+    let faults = spec("page-faults", software::PAGE_FAULTS, 0);
+    let plan = Plan { events: groups(vec![faults.clone()]), rate: Rate::Period(1), ..Plan::default() };
+    let run = run(&native, &plan, &["true"]);
+    let event = &run.description.events.list()[0];
+    assert_eq!(event.name, "page-faults:u");
+    assert_eq!(event.attr.flags & (flag::EXCLUDE_KERNEL | flag::NAMESPACES), flag::EXCLUDE_KERNEL);
+    assert_eq!(run.description.notes.len(), 1, "{:?}", run.description.notes);
+    // Nothing is left of an event of the kernel alone, and every task is too much.
+    let mut kernel_only = faults;
+    kernel_only.attr.flags = flag::EXCLUDE_USER;
+    for (plan, name) in [
+        (
+            Plan {
+                target: Target::Threads(vec![std::process::id()]),
+                events: groups(vec![kernel_only]),
+                ..plan.clone()
+            },
+            "page-faults",
+        ),
+        (Plan { target: Target::System, ..plan }, "page-faults"),
+    ] {
+        match native.open(&plan) {
+            Err(Error::Open { event, source, .. }) => {
+                assert_eq!((event.as_str(), source.raw_os_error()), (name, Some(libc::EACCES)));
+            }
+            other => panic!("{:?}", other.map(|session| session.describe().clone())),
+        }
+    }
+}
+
+#[test]
+fn names_of_user_space_alone() {
+    let names = ["cycles", "cycles:p", "cpu/event=0x3c/", "cpu/event=0x3c/p", "mem:0x1000:w", "sched:sched_switch"];
+    let user = names.map(super::attrs::user_only);
+    assert_eq!(
+        user,
+        ["cycles:u", "cycles:pu", "cpu/event=0x3c/u", "cpu/event=0x3c/pu", "mem:0x1000:w:u", "sched:sched_switch:u"]
+    );
+}

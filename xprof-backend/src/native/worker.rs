@@ -261,3 +261,84 @@ impl Online {
         cpus::parse(&String::from_utf8_lossy(&text[..length]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{allocations, ring::Ring};
+    use crossbeam_channel::bounded;
+
+    fn record(size: u16) -> Vec<u8> {
+        let mut bytes = vec![0; usize::from(size)];
+        bytes[6..8].copy_from_slice(&size.to_ne_bytes());
+        bytes
+    }
+
+    /// A worker over plain rings, the receiver of its messages, and where buffers go back.
+    fn worker(rings: u32) -> (Worker, Receiver<Message>, Sender<Vec<u8>>) {
+        let (out, messages) = bounded(1000);
+        let (give_back, spare) = bounded(UNDER_WAY);
+        let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        let open =
+            |number| OpenRing { number, ring: Ring::plain(64).unwrap(), writers: Vec::new(), overwritten: false };
+        let worker = Worker {
+            rings: (0..rings).map(open).collect(),
+            handles: Arc::default(),
+            control: Arc::default(),
+            wake: Arc::new(wake),
+            out,
+            spare,
+            done: bounded(1).0,
+            clockid: Some(clock::MONOTONIC),
+            watches: None,
+        };
+        (worker, messages, give_back)
+    }
+
+    #[test]
+    fn a_warm_worker_allocates_nothing() {
+        let (mut worker, messages, give_back) = worker(4);
+        let record = record(64);
+        let mut round = |count: usize| {
+            for open in &worker.rings {
+                for _ in 0..count {
+                    assert!(open.ring.produce(&record));
+                }
+            }
+            assert!(worker.pass(false).is_ok());
+            for _ in 0..4 {
+                let Ok(Message::Drained(drained)) = messages.try_recv() else { panic!("no message") };
+                assert_eq!(drained.bytes.len(), count * 64);
+                give_back.try_send(drained.bytes).unwrap();
+            }
+        };
+        (0..4).for_each(|_| round(4096));
+        let before = allocations::count();
+        (0..1000).for_each(|i| round(i * 4));
+        assert_eq!(allocations::count(), before);
+    }
+
+    #[test]
+    fn until_is_never_ahead_of_what_was_handed_over() {
+        let (mut worker, messages, _) = worker(1);
+        worker.rings[0].ring = Ring::plain(1024).unwrap();
+        let sent = 4 << 20;
+        for _ in 0..sent / 65_528 {
+            assert!(worker.rings[0].ring.produce(&record(65_528)));
+        }
+        let before = clock::now(clock::MONOTONIC).unwrap();
+        assert!(worker.pass(true).is_ok());
+        let parts: Vec<Drained> = messages
+            .try_iter()
+            .map(|message| match message {
+                Message::Drained(drained) => drained,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let (last, first) = parts.split_last().unwrap();
+        // A ring that holds more than a message says nothing of time until its last piece.
+        assert!(first.len() >= 3 && first.iter().all(|part| part.until == 0 && part.bytes.len() <= MESSAGE_BYTES));
+        assert!(last.until >= before && last.until <= clock::now(clock::MONOTONIC).unwrap());
+        assert_eq!(parts.iter().map(|part| part.bytes.len()).sum::<usize>(), sent / 65_528 * 65_528);
+    }
+}

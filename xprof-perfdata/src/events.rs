@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 
-use crate::abi::record;
+use crate::abi::{attr_flag, record};
 use crate::attr::Attr;
 use crate::codec::ByteOrder;
 use crate::sample::{SampleFormat, SampleLayout};
@@ -109,6 +109,11 @@ impl Events {
     pub fn time_of(&self, kind: u32, body: &[u8]) -> Option<u64> {
         let event = self.list.get(self.event_of(kind, body)? as usize)?;
         if kind == record::SAMPLE { event.layout.time_of(body) } else { event.layout.trailer_time_of(body) }
+    }
+
+    /// Whether an event asked for build ids in MMAP2 records.
+    pub(crate) fn ask_build_ids(&self) -> bool {
+        self.list.iter().any(|event| event.attr.has(attr_flag::BUILD_ID))
     }
 
     /// The format of the records of event `index`; for an index that no event has, that of the first event with

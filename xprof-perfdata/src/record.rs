@@ -117,7 +117,7 @@ impl Record {
         match kind {
             number::SAMPLE => Record::Sample(Box::default()),
             number::MMAP => Record::Mmap(Mmap::default()),
-            number::MMAP2 => Record::Mmap(Mmap { v2: true, ..Mmap::default() }),
+            number::MMAP2 => Record::Mmap(Mmap::empty_v2(false)),
             number::COMM => Record::Comm(Comm::default()),
             number::FORK => Record::Fork(Task::default()),
             number::EXIT => Record::Exit(Task::default()),
@@ -214,7 +214,7 @@ impl Record {
     fn fields<C: Codec>(&mut self, c: &mut C, misc: u16, format: &SampleFormat) -> Coded {
         match self {
             Record::Sample(sample) => sample.fields(c, format).and_then(|()| c.align(8)),
-            Record::Mmap(mmap) => mmap.fields(c, misc),
+            Record::Mmap(mmap) => mmap.fields(c),
             Record::Comm(comm) => comm.fields(c),
             Record::Fork(task) | Record::Exit(task) => task.fields(c),
             Record::Lost(lost) => lost.fields(c),
@@ -273,6 +273,9 @@ impl Record {
             (id, body) = format.decode_id(body)?;
         }
         let mut record = Record::empty(raw.kind);
+        if raw.kind == number::MMAP2 && Mmap::holds_build_id(raw.misc, events.ask_build_ids(), body) {
+            record = Record::Mmap(Mmap::empty_v2(true));
+        }
         let mut decoder = Decoder::<false>::new(body, 0, events.order);
         record.fields(&mut decoder, raw.misc, &format).map_err(|Short| cut(decoder.position()))?;
         if let Record::Sample(sample) = &mut record {

@@ -243,6 +243,19 @@ fn mmap2_with_inode_and_with_build_id() {
     }
 }
 
+/// The kernel leaves the bit of build ids set for events that asked for none when another event's did.
+#[test]
+fn mmap2_with_a_stray_build_id_bit_keeps_its_inode() {
+    for order in BOTH {
+        let body = Body::new(order).u32s(&[1, 2]).u64s(&[0x1000, 0x2000, 0x3000]).u32s(&[254, 0]).u64s(&[247_497, 0]);
+        let body = body.u32s(&[5, 2]).raw(b"1234567\0");
+        let Record::Mmap(mmap) = decode_record(record::MMAP2, misc::USER | misc::MMAP_BUILD_ID, body) else {
+            panic!("not a mapping");
+        };
+        assert_eq!(mmap.file, MmapFile::Inode { major: 254, minor: 0, inode: 247_497, generation: 0 });
+    }
+}
+
 #[test]
 fn comm_and_read() {
     for order in BOTH {

@@ -10,7 +10,7 @@ use xprof_perfdata::abi::{misc, sample};
 use xprof_perfdata::events::Event;
 use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::{CpuMap, MmapFile, Record, Update};
-use xprof_perfdata::sample::{Regs, Sample, SampleId};
+use xprof_perfdata::sample::{Regs, Sample};
 
 /// A number as C's `%#x`, which prints 0 without prefix.
 fn hex(number: u64) -> String {
@@ -54,13 +54,13 @@ fn dump(record: &Record, raw: &RawRecord<'_>, event: Option<&Event>) -> Option<S
         }
         Record::Comm(c) => {
             let exec = if raw.misc & misc::COMM_EXEC != 0 { " exec" } else { "" };
-            let _ = write!(out, "COMM{exec}: {}:{}/{}", text(&c.comm), c.task.pid, c.task.tid);
+            let _ = write!(out, "COMM{exec}: {}:{}/{}", text(&c.comm), c.task.pid as i32, c.task.tid as i32);
         }
         Record::Fork(t) => {
-            let _ = write!(out, "FORK({}:{}):({}:{})", t.pid, t.tid, t.ppid, t.ptid);
+            let _ = write!(out, "FORK({}:{}):({}:{})", t.pid as i32, t.tid as i32, t.ppid as i32, t.ptid as i32);
         }
         Record::Exit(t) => {
-            let _ = write!(out, "EXIT({}:{}):({}:{})", t.pid, t.tid, t.ppid, t.ptid);
+            let _ = write!(out, "EXIT({}:{}):({}:{})", t.pid as i32, t.tid as i32, t.ppid as i32, t.ptid as i32);
         }
         Record::Switch => {
             let preempt = raw.misc & misc::SWITCH_OUT_PREEMPT != 0;
@@ -125,7 +125,7 @@ fn dump(record: &Record, raw: &RawRecord<'_>, event: Option<&Event>) -> Option<S
 fn dump_sample(s: &Sample, raw: &RawRecord<'_>, event: &Event, out: &mut String) {
     let has = |bit| event.format.sample_type & bit != 0;
     let period = if has(sample::PERIOD) { s.period } else { event.attr.sample_period };
-    let SampleId { pid, tid, .. } = s.id;
+    let (pid, tid) = (s.id.pid as i32, s.id.tid as i32);
     let (ip, addr) = (hex(s.ip), hex(s.addr));
     let _ = write!(out, "SAMPLE(IP, {:#x}): {pid}/{tid}: {ip} period: {period} addr: {addr}", raw.misc);
     if has(sample::CALLCHAIN) {

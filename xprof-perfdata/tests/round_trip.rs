@@ -150,7 +150,7 @@ impl Numbers {
         (mmap.v2, mmap.prot, mmap.flags) = (true, self.u32(), self.u32());
         mmap.file = MmapFile::Inode { major: self.u32(), minor: self.u32(), inode: self.u64(), generation: self.u64() };
         list.push((Record::Mmap(mmap.clone()), misc::USER));
-        let len = self.below(21);
+        let len = 16 + self.below(5);
         mmap.file = MmapFile::BuildId(self.bytes(len));
         list.push((Record::Mmap(mmap), misc::USER | misc::MMAP_BUILD_ID));
         let task = Task { pid: self.u32(), ppid: self.u32(), tid: self.u32(), ptid: self.u32(), time: self.u64() };

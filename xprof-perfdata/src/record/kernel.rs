@@ -193,14 +193,36 @@ pub struct CallchainDeferred {
 }
 
 impl Mmap {
-    pub(super) fn fields<C: Codec>(&mut self, c: &mut C, misc: u16) -> Coded {
+    /// An empty MMAP2, with a build id or with an inode.
+    pub(super) fn empty_v2(build_id: bool) -> Mmap {
+        let inode = MmapFile::Inode { major: 0, minor: 0, inode: 0, generation: 0 };
+        Mmap { v2: true, file: if build_id { MmapFile::BuildId(Vec::new()) } else { inode }, ..Mmap::default() }
+    }
+
+    /// Whether the body of an MMAP2 holds a build id. `misc` alone does not tell: the kernel makes one header for all
+    /// events that see a mapping, and the bit that it sets for an event with build ids, somebody else's even, stays set
+    /// for those behind it, which get an inode. So without an event that asked for build ids (`asked`) the bit is
+    /// believed when the bytes look like one of 16 bytes or more, as `perf inject` writes them.
+    pub(super) fn holds_build_id(misc: u16, asked: bool, body: &[u8]) -> bool {
+        let looks = || {
+            let Some((&[len, reserved @ ..], id)) = body.get(32..56).and_then(|bytes| bytes.split_first_chunk::<4>())
+            else {
+                return false;
+            };
+            let after = id.get(usize::from(len)..);
+            len >= 16 && reserved == [0; 3] && after.is_some_and(|after| after.iter().all(|&b| b == 0))
+        };
+        misc & misc::MMAP_BUILD_ID != 0 && (asked || looks())
+    }
+
+    pub(super) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
         c.u32(&mut self.pid)?;
         c.u32(&mut self.tid)?;
         c.u64(&mut self.start)?;
         c.u64(&mut self.len)?;
         c.u64(&mut self.pgoff)?;
         if self.v2 {
-            self.file.fields(c, misc)?;
+            self.file.fields(c)?;
             c.u32(&mut self.prot)?;
             c.u32(&mut self.flags)?;
         }
@@ -209,31 +231,29 @@ impl Mmap {
 }
 
 impl MmapFile {
-    fn fields<C: Codec>(&mut self, c: &mut C, misc: u16) -> Coded {
-        if misc & misc::MMAP_BUILD_ID != 0 {
-            let mut id = if let MmapFile::BuildId(id) = self { std::mem::take(id) } else { Vec::new() };
-            let mut len = id.len().min(BUILD_ID_SIZE) as u8;
-            c.u8(&mut len)?;
-            c.zeros(3)?;
-            let mut bytes = [0; BUILD_ID_SIZE];
-            let len = usize::from(len).min(BUILD_ID_SIZE);
-            bytes[..id.len().min(len)].copy_from_slice(&id[..id.len().min(len)]);
-            c.array(&mut bytes)?;
-            id.clear();
-            id.extend_from_slice(&bytes[..len]);
-            *self = MmapFile::BuildId(id);
-            return Ok(());
+    /// The form is chosen before: see [`Mmap::holds_build_id`].
+    fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        match self {
+            MmapFile::Unknown => Err(Short),
+            MmapFile::Inode { major, minor, inode, generation } => {
+                c.u32(major)?;
+                c.u32(minor)?;
+                c.u64(inode)?;
+                c.u64(generation)
+            }
+            MmapFile::BuildId(id) => {
+                let mut bytes = [0; BUILD_ID_SIZE];
+                let own = id.len().min(BUILD_ID_SIZE);
+                bytes[..own].copy_from_slice(&id[..own]);
+                let mut len = own as u8;
+                c.u8(&mut len)?;
+                c.zeros(3)?;
+                c.array(&mut bytes)?;
+                id.clear();
+                id.extend_from_slice(&bytes[..usize::from(len).min(BUILD_ID_SIZE)]);
+                Ok(())
+            }
         }
-        let (mut major, mut minor, mut inode, mut generation) = match *self {
-            MmapFile::Inode { major, minor, inode, generation } => (major, minor, inode, generation),
-            _ => (0, 0, 0, 0),
-        };
-        c.u32(&mut major)?;
-        c.u32(&mut minor)?;
-        c.u64(&mut inode)?;
-        c.u64(&mut generation)?;
-        *self = MmapFile::Inode { major, minor, inode, generation };
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use xprof_perfdata::abi::{misc, record as number};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
 use xprof_perfdata::events::Events;
@@ -76,13 +77,21 @@ pub(crate) fn directory(test: &str) -> PathBuf {
     path
 }
 
-/// Records with perf, which must be installed and allowed to.
+/// Records with perf, which must be installed and allowed to. The build-id bit of MMAP2 is cleared: these recordings ask
+/// for none, but the kernel leaves it set when somebody else records build ids at the same time, and perf believes it.
 pub(crate) fn record(path: &std::path::Path, arguments: &[&str]) -> Recording {
     let mut perf = Command::new("perf");
     perf.args(["record", "-q", "--no-buildid", "--no-bpf-event", "-o"]).arg(path).args(arguments);
     let output = perf.output().expect("perf is installed");
     assert!(output.status.success(), "{perf:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Recording::new(std::fs::read(path).unwrap())
+    let mut recording = Recording::new(std::fs::read(path).unwrap());
+    let mappings: Vec<_> =
+        recording.records().iter().filter(|raw| raw.kind == number::MMAP2).map(|raw| raw.offset as usize).collect();
+    for at in mappings {
+        recording.bytes[at + 5] &= !((misc::MMAP_BUILD_ID >> 8) as u8);
+    }
+    std::fs::write(path, &recording.bytes).unwrap();
+    recording
 }
 
 /// What perf prints.

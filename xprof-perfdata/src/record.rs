@@ -264,11 +264,17 @@ impl Record {
     pub fn decode(raw: &RawRecord<'_>, events: &Events) -> Result<(Record, SampleId)> {
         let format = events.format_of(raw.event);
         let cut = |at: usize| ends_inside(&format!("type {}", raw.kind), raw.body.len(), raw.offset, at);
+        if raw.kind < number::USER_START && !raw.body.len().is_multiple_of(8) {
+            return Err(cut(raw.body.len()));
+        }
+        if raw.kind == number::SAMPLE {
+            let mut sample = Box::<Sample>::default();
+            format.decode_to(raw.body, &mut sample).map_err(cut)?;
+            let id = sample.id;
+            return Ok((Record::Sample(sample), id));
+        }
         let mut id = SampleId::default();
         let mut body = raw.body;
-        if raw.kind < number::USER_START && !body.len().is_multiple_of(8) {
-            return Err(cut(body.len()));
-        }
         if Self::has_trailer(raw.kind) {
             (id, body) = format.decode_id(body)?;
         }
@@ -278,10 +284,6 @@ impl Record {
         }
         let mut decoder = Decoder::<false>::new(body, 0, events.order);
         record.fields(&mut decoder, raw.misc, &format).map_err(|Short| cut(decoder.position()))?;
-        if let Record::Sample(sample) = &mut record {
-            sample.id.fields = format.id_fields();
-            id = sample.id;
-        }
         Ok((record, id))
     }
 

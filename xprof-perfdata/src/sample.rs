@@ -233,7 +233,7 @@ impl BranchStack {
     fn fields<C: Codec>(&mut self, c: &mut C, format: u64) -> Coded {
         let mut len = self.entries.len() as u64;
         c.u64(&mut len)?;
-        // An event without branches (a software event in a group) has a count of 0 and no index behind it.
+        // Absent for some: see `SampleFormat::decode_without_index`.
         let index = format & branch::HW_INDEX != 0 && c.more(true);
         c.u64_if(index, &mut self.hw_index)?;
         c.each(&mut self.entries, len, |c, branch| {
@@ -361,12 +361,30 @@ impl SampleFormat {
     /// [`Error::Damaged`] when the body ends inside a field; `into` then holds a part of the sample.
     #[inline]
     pub fn decode_sample(&self, body: &[u8], into: &mut Sample) -> Result<()> {
+        self.decode_to(body, into).map_err(|at| ends_inside("SAMPLE", body.len(), 0, at))
+    }
+
+    /// [`SampleFormat::decode_sample`]; the error is the place of the field that the body ends in.
+    #[inline]
+    pub(crate) fn decode_to(&self, body: &[u8], into: &mut Sample) -> std::result::Result<(), usize> {
         let mut decoder = Decoder::<false>::new(body, 0, self.order);
         into.id.fields = self.id_fields();
         match into.fields(&mut decoder, self) {
             Ok(()) => Ok(()),
-            Err(Short) => Err(ends_inside("SAMPLE", body.len(), 0, decoder.position())),
+            Err(Short) if self.decode_without_index(body, into) => Ok(()),
+            Err(Short) => Err(decoder.position()),
         }
+    }
+
+    /// An event without branches (a software event in a group) has a count of 0 and no index behind it, although its
+    /// attr asks for one. What follows then seems to lie 8 bytes further than it does, past the end. Tells whether
+    /// `into` now holds such a sample.
+    #[cold]
+    fn decode_without_index(&self, body: &[u8], into: &mut Sample) -> bool {
+        let asked = self.sample_type & sample::BRANCH_STACK != 0 && self.branch_sample_type & branch::HW_INDEX != 0;
+        let plain = SampleFormat { branch_sample_type: self.branch_sample_type & !branch::HW_INDEX, ..self.clone() };
+        let mut decoder = Decoder::<false>::new(body, 0, self.order);
+        asked && into.fields(&mut decoder, &plain).is_ok() && into.branch_stack.entries.is_empty()
     }
 
     /// Appends the body of a SAMPLE record. The sample is as before afterwards; it is borrowed mutably because one

@@ -164,6 +164,20 @@ fn branch_flags_mirror_in_a_big_endian_recording() {
     }
 }
 
+/// `perf_output_sample()` writes the index only beside branches, and a software event never has them.
+#[test]
+fn a_software_event_has_no_branch_index() {
+    for order in BOTH {
+        let mut format = format(order, sample::BRANCH_STACK | sample::DATA_SRC | sample::PHYS_ADDR);
+        format.branch_sample_type = branch::HW_INDEX;
+        let mut sample = Sample::default();
+        format.decode_sample(&Body::new(order).u64s(&[0, 7, 8]).bytes, &mut sample).unwrap();
+        assert_eq!((sample.branch_stack.hw_index, sample.data_src, sample.phys_addr), (0, 7, 8));
+        format.decode_sample(&Body::new(order).u64s(&[0, 6, 7, 8]).bytes, &mut sample).unwrap();
+        assert_eq!((sample.branch_stack.hw_index, sample.data_src, sample.phys_addr), (6, 7, 8));
+    }
+}
+
 #[test]
 fn registers_and_stack_of_a_kernel_thread_are_one_zero_each() {
     for order in BOTH {

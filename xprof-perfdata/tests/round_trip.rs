@@ -365,12 +365,12 @@ fn cut(record: &Record, bytes: &[u8], events: &Events) {
             | Record::Compressed2(_)
             | Record::Other { .. }
     );
-    for len in 8..bytes.len() {
+    for len in (8..bytes.len()).rev().step_by(5) {
         // A branch stack without branches has an index or, from a software event, has none.
         let no_branches = |sample: &Sample| sample.branch_stack == BranchStack::default();
         let format = &events.list()[0].format;
         let open = open
-            || len + 8 == bytes.len()
+            || len.is_multiple_of(8)
                 && format.branch_sample_type & branch::HW_INDEX != 0
                 && matches!(Record::decode(&RawRecord { body: &bytes[8..len], ..raw(bytes, events.order) }, events),
                     Ok((Record::Sample(sample), _)) if no_branches(&sample));

@@ -137,7 +137,7 @@ fn listen(signals: Signals, mut commands: Option<fs::File>, wake: &OwnedFd, out:
         if woken {
             return;
         }
-        while let Some(signal) = signals.next().filter(|_| signalled) {
+        while signalled && let Some(signal) = signals.next() {
             if out.send(Event::Signal(signal)).is_err() {
                 return;
             }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 use xprof_backend::machine::Machine;
 use xprof_backend::native::Native;
 use xprof_backend::plan::Target;
@@ -77,7 +77,7 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
         messages: session.messages().clone(),
         session,
         listener,
-        synthesis,
+        synthesis: Some(synthesis),
         child,
         sink,
         quiet: global.quiet,
@@ -100,8 +100,8 @@ struct Run {
     session: Box<dyn Session>,
     messages: Receiver<Message>,
     listener: Listener,
-    /// Records of what was running; replaced by a silent channel when all have come.
-    synthesis: Receiver<Vec<u8>>,
+    /// Records of what was running; `None` when all have come.
+    synthesis: Option<Receiver<Vec<u8>>>,
     child: Option<Child>,
     sink: Sink,
     quiet: bool,
@@ -138,6 +138,7 @@ impl Run {
         let now = Instant::now();
         let deadlines = [self.ends_at, self.enable_at, self.switches_at(), now.checked_add(IDLE)];
         let next = deadlines.into_iter().flatten().min().unwrap_or(now);
+        let silent = never();
         let end = select! {
             recv(self.messages) -> message => match message {
                 Ok(message) => self.message(message)?,
@@ -147,7 +148,7 @@ impl Run {
                 Ok(event) => self.event(event)?,
                 Err(_) => None,
             },
-            recv(self.synthesis) -> records => {
+            recv(self.synthesis.as_ref().unwrap_or(&silent)) -> records => {
                 self.synthesized(records.ok())?;
                 None
             },
@@ -178,7 +179,7 @@ impl Run {
         let written = match records {
             Some(records) => self.sink.synthesized(&records),
             None => {
-                self.synthesis = running::nothing();
+                self.synthesis = None;
                 self.sink.synthesis_done()
             }
         };
@@ -243,7 +244,7 @@ impl Run {
             .with_context(|| self.sink.cannot_write())?;
         // A command has children by now: everything that runs is told again.
         let target = if matches!(self.target, Target::Command(_)) { &Target::System } else { &self.target };
-        self.synthesis = running::processes(target, session)?;
+        self.synthesis = Some(running::processes(target, session)?);
         self.file_since = Instant::now();
         notes.iter().for_each(|note| self.say(note));
         Ok(())
@@ -251,7 +252,7 @@ impl Run {
 
     /// Takes what synthesis has still to say.
     fn end_synthesis(&mut self) -> anyhow::Result<()> {
-        let rest = std::mem::replace(&mut self.synthesis, running::ended());
+        let Some(rest) = self.synthesis.take() else { return Ok(()) };
         for records in rest.iter() {
             self.sink.synthesized(&records).with_context(|| self.sink.cannot_write())?;
         }

@@ -3,7 +3,7 @@
 //! Processes are read in a thread of their own while rings are drained already. Their records carry time 0, so they
 //! sort before everything else wherever they stand, as long as no round is marked before the last of them.
 
-use crossbeam_channel::{Receiver, bounded, never};
+use crossbeam_channel::{Receiver, bounded};
 use xprof_backend::Description;
 use xprof_backend::machine::Machine;
 use xprof_backend::plan::Target;
@@ -58,16 +58,6 @@ pub(crate) fn processes(target: &Target, session: &Description) -> anyhow::Resul
         }
     })?;
     Ok(receiver)
-}
-
-/// A channel on which nothing comes.
-pub(crate) fn nothing() -> Receiver<Vec<u8>> {
-    never()
-}
-
-/// A channel that is closed already.
-pub(crate) fn ended() -> Receiver<Vec<u8>> {
-    bounded(0).1
 }
 
 /// The format of records that are not samples: that of the last event, the dummy's where there is one.

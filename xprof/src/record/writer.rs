@@ -255,6 +255,8 @@ impl Sink {
     /// Saves what is there after a failed write: the header says no more than what was written whole.
     pub(crate) fn rescue(mut self) -> Totals {
         let _ = self.open.refresh();
+        // With the machine's description and the tracepoints' formats, if there is room for them.
+        let _ = self.open.finish(&self.features);
         Totals {
             samples: self.before.samples + self.open.census.samples,
             lost: self.before.lost + self.open.census.lost,

@@ -9,7 +9,7 @@
 //! * [`codec`]: byte order, and the two directions (decode, encode) over one description.
 //! * [`attr`], [`sample`], [`record`]: what the kernel writes.
 //! * [`events`]: the events of a recording: attrs, ids, and which record belongs to which.
-//! * [`header`], [`feature`], [`name`], [`read`], [`write`]: the file around the records.
+//! * [`header`], [`feature`], [`name`], [`read`], [`mod@write`]: the file around the records.
 //! * [`order`]: the one order of records in time, live and from files.
 
 pub mod abi;

@@ -1,0 +1,31 @@
+//! Man pages and completions, from the definitions of the options themselves, so that they cannot disagree with them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap_complete::Shell;
+
+/// Writes `man/*.1` (one page for xprof, one for each sub-command) and `completions/*` below `directory`.
+pub(crate) fn write(directory: &Path) -> Result<()> {
+    let mut command = xprof::command_line();
+    let man = fresh(directory, "man")?;
+    clap_mangen::generate_to(command.clone(), &man).context("cannot write man pages")?;
+
+    let completions = fresh(directory, "completions")?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut command, "xprof", &completions)
+            .with_context(|| format!("cannot write completions for {shell}"))?;
+    }
+    Ok(())
+}
+
+/// An empty directory: pages of sub-commands that are no more must not stay.
+fn fresh(directory: &Path, name: &str) -> Result<std::path::PathBuf> {
+    let path = directory.join(name);
+    if path.exists() {
+        fs::remove_dir_all(&path).with_context(|| format!("cannot empty {}", path.display()))?;
+    }
+    fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(path)
+}

@@ -6,10 +6,12 @@
 //! * [`plan`]: what the user wants, resolved: events, targets, rate, options.
 //! * [`event`]: event names of perf's grammar, PMUs in sysfs, tracepoints.
 //! * [`machine`]: the roots of procfs, sysfs and tracefs.
+//! * [`counters`]: counting without samples.
 //! * [`native`]: `perf_event_open`: the fallback ladder, rings, workers.
 //! * [`proc`]: what /proc and /sys say: running processes as records, the machine, the kernel's own maps.
 //! * [`sys`]: the only unsafe code: system calls, rings, file windows, signals.
 
+pub mod counters;
 pub mod error;
 pub mod event;
 pub mod machine;

@@ -9,11 +9,13 @@
 //! * [`ladder`]: opening one event on a kernel that may refuse parts of it.
 //! * [`default_event`]: cycles where there are any, else cpu-clock.
 //! * [`attach`]: targets and their threads; no thread missed, none opened twice.
+//! * [`count`]: counters without rings.
 //! * [`open`]: all events and rings of a session.
 //! * [`worker`]: the drain loop. [`session`]: start, snapshot, stop.
 
 pub(crate) mod attach;
 pub(crate) mod attrs;
+pub(crate) mod count;
 pub(crate) mod cpus;
 pub(crate) mod default_event;
 pub(crate) mod ladder;

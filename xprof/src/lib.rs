@@ -8,6 +8,7 @@ mod input;
 mod naming;
 mod record;
 mod remedy;
+mod stat;
 mod supply;
 mod terminal;
 mod time;
@@ -48,6 +49,8 @@ enum Command {
     Report(commands::report::Options),
     /// Print every sample as text, as `perf script` does
     Script(commands::script::Options),
+    /// Count events of a command, processes, CPUs or the whole machine
+    Stat(commands::stat::Options),
     /// List the events that this machine can measure
     List(commands::list::Options),
     /// Say what can be measured here, what cannot, and the command that would change it
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Record(options) => commands::record::run(options, &cli.global),
         Command::Report(options) => commands::report::run(options, &cli.global),
         Command::Script(options) => commands::script::run(options, &cli.global),
+        Command::Stat(options) => commands::stat::run(options, &cli.global),
         Command::List(options) => commands::list::run(options, &cli.global),
         Command::Doctor(options) => commands::doctor::run(options, &cli.global),
         Command::Archive(options) => commands::archive::run(options, &cli.global),

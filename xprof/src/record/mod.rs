@@ -9,7 +9,7 @@
 
 pub(crate) mod arguments;
 mod census;
-mod child;
+pub(crate) mod child;
 mod compress;
 mod control;
 mod facts;

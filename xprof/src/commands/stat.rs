@@ -1,0 +1,71 @@
+//! `xprof stat`: its options. The counting is in [`crate::stat`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::record::values;
+use crate::{Global, stat};
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table.
+    Text,
+    /// One JSON document.
+    Json,
+    /// One line for each count.
+    Csv,
+}
+
+/// Options of `xprof stat`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without a command the counting ends with Ctrl-C, or with the processes of -p.\n\
+A command beside -a, -C or -p only says how long.\n\
+The exit status is the command's own (128 + N when signal N ended it); 125: xprof failed; \
+126, 127: the command could not be executed, or was not found.")]
+pub(crate) struct Options {
+    /// Events, as perf names them; may be given several times
+    /// [default: task-clock, context-switches, cpu-migrations, page-faults, cycles, instructions, branches, branch-misses]
+    #[arg(short, long = "event", value_name = "EVENTS")]
+    pub(crate) events: Vec<String>,
+    /// Everything that runs on any CPU
+    #[arg(short, long = "all-cpus")]
+    pub(crate) all: bool,
+    /// Only these CPUs (alone: everything that runs on them)
+    #[arg(short = 'C', long = "cpu", value_name = "CPUS", value_parser = values::cpus)]
+    pub(crate) cpus: Option<values::Numbers>,
+    /// Processes with all their threads
+    #[arg(short, long = "pid", value_name = "PID,..", value_parser = values::ids, conflicts_with = "all")]
+    pub(crate) processes: Option<values::Numbers>,
+    /// Single threads
+    #[arg(short, long = "tid", value_name = "TID,..", value_parser = values::ids, conflicts_with_all = ["all", "processes"])]
+    pub(crate) threads: Option<values::Numbers>,
+    /// Show every CPU by itself (with -a or -C)
+    #[arg(short = 'A', long)]
+    pub(crate) no_aggr: bool,
+    /// Leave the children of the target out
+    #[arg(short = 'i', long)]
+    pub(crate) no_inherit: bool,
+    /// End after this many seconds
+    #[arg(long, value_name = "SECS", value_parser = values::seconds)]
+    pub(crate) duration: Option<Duration>,
+    /// Write the counts to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Form of the output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// The command to count, and its arguments
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Runs `xprof stat`.
+pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    stat::run(options, global)
+}

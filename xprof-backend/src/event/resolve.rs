@@ -118,7 +118,7 @@ fn without_slashes(machine: &Machine, written: &Written<'_>) -> Result<Vec<Found
     let is_event = named(machine, head, whole, Modifiers::none())?.is_some();
     if is_event
         || (modifiers::looks_like(tail.text)
-            && tracepoint::matching(machine, head.text, "*").is_ok_and(|l| l.is_empty()))
+            && !tracepoint::matching(machine, head.text, "*").is_ok_and(|l| !l.is_empty()))
     {
         let modifiers = Modifiers::of_event(tail)?;
         return named(machine, head, whole, modifiers)?.ok_or_else(|| unknown(machine, head));

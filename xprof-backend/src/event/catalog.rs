@@ -79,8 +79,8 @@ pub fn known(machine: &Machine) -> Vec<Known> {
         }
     }
     for (system, event) in tracepoint::matching(machine, "*", "*").unwrap_or_default() {
-        // ftrace's own records stand here too, without a number that could be opened.
-        if system == "ftrace" {
+        // ftrace's own records stand here too; only these two can be opened.
+        if system == "ftrace" && !matches!(event.as_str(), "function" | "print") {
             continue;
         }
         list.push(Known {

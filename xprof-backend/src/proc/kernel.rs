@@ -92,8 +92,11 @@ fn span(start: u64, end: u64, symbol: &'static str) -> Result<Kernel> {
 }
 
 fn hidden(machine: &Machine) -> Error {
-    let restrict = machine.kernel_setting("kptr_restrict").map_or_else(String::new, |v| format!(" is {v}"));
-    Error::Other(format!("the kernel's addresses are hidden (kptr_restrict{restrict}): its samples will have no names"))
+    let setting = |name: &str| machine.kernel_setting(name).map_or_else(|| "unknown".into(), |v| v.to_string());
+    let (restrict, paranoid) = (setting("kptr_restrict"), setting("perf_event_paranoid"));
+    Error::Other(format!(
+        "the kernel's addresses are hidden (kptr_restrict is {restrict}, perf_event_paranoid is {paranoid})"
+    ))
 }
 
 /// Address and name of a line of kallsyms that is a function (`T`, `t`, `W`, `w`) of the kernel itself.

@@ -62,7 +62,7 @@ impl Tasks {
 
     fn found(&mut self, pid: u32, tid: u32) -> &mut Thread {
         if !self.by_tid.contains_key(&tid) {
-            let comm = self.name(format!(":{tid}").as_bytes());
+            let comm = self.name(format!(":{}", tid as i32).as_bytes());
             self.by_tid.insert(tid, Thread { pid, comm, id: None });
         }
         let thread = self.by_tid.entry(tid).or_insert(Thread { pid, comm: ThreadName(0), id: None });

@@ -73,6 +73,7 @@ pub enum Note {
 pub struct Recording {
     parts: Vec<Part>,
     reader: Reader,
+    pipe: bool,
 }
 
 /// What the parts of a recording share.
@@ -133,7 +134,8 @@ impl Recording {
             all.push(Part::new(feed::Feed::File { source, at: 0, end }, 0, false));
         }
         all.reverse();
-        Ok(Recording { parts: all, reader: Reader { order: Order::new(order), description, notes } })
+        let reader = Reader { order: Order::new(order), description, notes };
+        Ok(Recording { parts: all, reader, pipe: false })
     }
 
     fn open_stream(mut stream: Box<dyn io::Read + Send>) -> Result<Recording> {
@@ -151,7 +153,7 @@ impl Recording {
     fn piped(part: Part, order: crate::codec::ByteOrder) -> Result<Recording> {
         let description = Description { events: crate::events::Events::new(order), features: Default::default() };
         let reader = Reader { order: Order::new(order), description, notes: Vec::new() };
-        let mut recording = Recording { parts: vec![part], reader };
+        let mut recording = Recording { parts: vec![part], reader, pipe: true };
         while recording.reader.order.is_empty() && recording.advance()? {}
         recording.reader.description.name_events();
         Ok(recording)
@@ -161,6 +163,11 @@ impl Recording {
     /// only when [`Recording::next_batch`] has returned `None`.
     pub fn description(&self) -> &Description {
         &self.reader.description
+    }
+
+    /// True for perf's pipe format, streamed or stored.
+    pub fn is_pipe(&self) -> bool {
+        self.pipe
     }
 
     /// What makes the result partial, so far.

@@ -72,22 +72,9 @@ fn explained(error: &anyhow::Error) -> String {
         let _ = writeln!(text, "xprof: {problem}\n  -e {event}\n     {:column$}^", "");
         return text;
     }
-    let _ = writeln!(text, "xprof: {}", chain(error));
+    let _ = writeln!(text, "xprof: {error:#}");
     if let Some(advice) = backend.and_then(remedy::of) {
         let _ = writeln!(text, "  cause: {}\n  try:   {}", advice.cause, advice.next);
-    }
-    text
-}
-
-/// The error and its causes, each once: a library's error ends in the cause that it also carries.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.ends_with(&cause) {
-            let colon = if text.is_empty() { "" } else { ": " };
-            text.push_str(colon);
-            text.push_str(&cause);
-        }
     }
     text
 }

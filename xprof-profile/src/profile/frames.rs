@@ -185,6 +185,13 @@ fn context_mode(marker: u64) -> Option<Mode> {
     }
 }
 
+/// [`Frames`]'s hash of a chain (its bytes as they lie in the record) and of three numbers, for others who keep things
+/// by chain: 128 bits, so that equal hashes mean equal chains.
+pub fn chain_hash(chain: &[u8], state: [u32; 3]) -> (u64, u64) {
+    let ChainHash(first, second) = hash(chain, state);
+    (first, second)
+}
+
 /// 128 bits over the bytes of a chain and what its resolution depends on. Two chains of one recording with the same 128
 /// bits are taken for the same; by chance that does not happen.
 fn hash(chain: &[u8], state: [u32; 3]) -> ChainHash {

@@ -12,6 +12,6 @@ mod rows;
 
 pub use builder::Builder;
 pub use filter::{Filter, TimeRange};
-pub use frames::{FrameAddr, FrameId, Frames, StackId};
+pub use frames::{FrameAddr, FrameId, Frames, StackId, chain_hash};
 pub use key::{Key, UnknownKey, Value};
 pub use rows::{EventProfile, Profile, Row, Unnamed};

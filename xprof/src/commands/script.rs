@@ -1,15 +1,151 @@
-//! `xprof script`.
+//! `xprof script`: every sample as text, as perf 6.1 prints it.
 
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::Global;
+use xprof_profile::profile::Filter;
+use xprof_ui::script::{Choices, Options as View, Script, Shown};
+
+use super::report::{OutputFormat, cpu_list};
+use crate::exit::Failure;
+use crate::naming::Naming;
+use crate::{Global, input, time};
+
+/// Text that is gathered before it is written, bytes.
+const PIECE: usize = 256 << 10;
 
 /// Options of `xprof script`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// The recording (`-`: standard input)
+    #[arg(short, long, value_name = "FILE", default_value = input::DEFAULT)]
+    input: PathBuf,
+    /// Fields to print: [TYPE:]FIELD,.. or [TYPE:]+FIELD,-FIELD,.. to change the defaults (as perf script -F)
+    #[arg(short = 'F', long = "fields", value_name = "FIELDS", allow_hyphen_values = true)]
+    fields: Vec<String>,
+    /// Accepted for perf's sake: inline frames are not resolved in this version
+    #[arg(long)]
+    no_inline: bool,
+    /// Print times with nine decimals
+    #[arg(long)]
+    ns: bool,
+    /// Only samples of this time: FROM,TO in seconds, or A%-B%
+    #[arg(long, value_name = "A,B")]
+    time: Option<String>,
+    /// Only these processes
+    #[arg(long, value_name = "PID,..", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Only these threads
+    #[arg(long, value_name = "TID,..", value_delimiter = ',')]
+    tid: Vec<u32>,
+    /// Only threads of these names
+    #[arg(long, visible_alias = "comms", value_name = "COMM,..", value_delimiter = ',')]
+    comm: Vec<String>,
+    /// Only these CPUs (0,2-5)
+    #[arg(short = 'C', long, value_name = "CPUS")]
+    cpu: Option<String>,
+    #[command(flatten)]
+    shown: ShowOptions,
+    #[command(flatten)]
+    naming: Naming,
+    /// Form of the output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: OutputFormat,
+}
+
+/// Which records besides samples.
+#[derive(Debug, clap::Args)]
+struct ShowOptions {
+    /// Show mapped files
+    #[arg(long)]
+    show_mmap_events: bool,
+    /// Show forks, exits and changes of name
+    #[arg(long)]
+    show_task_events: bool,
+    /// Show lost records
+    #[arg(long)]
+    show_lost_events: bool,
+    /// Show context switches
+    #[arg(long)]
+    show_switch_events: bool,
+    /// Show namespaces
+    #[arg(long)]
+    show_namespace_events: bool,
+    /// Show cgroups
+    #[arg(long)]
+    show_cgroup_events: bool,
+    /// Show BPF programs and other code that the kernel made
+    #[arg(long)]
+    show_bpf_events: bool,
+}
 
 /// Runs `xprof script`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    let _ = (options, global);
-    anyhow::bail!("not written yet")
+    let mut fields = Choices::default();
+    for text in &options.fields {
+        fields.apply(text).map_err(Failure::usage)?;
+    }
+    let recording = input::open(&options.input)?;
+    let description = recording.description().clone();
+    let span = description.features.sample_time;
+    let filter = Filter {
+        times: options.time.as_deref().map(|text| time::parse(text, span)).transpose()?.unwrap_or_default(),
+        pids: options.pid,
+        tids: options.tid,
+        comms: options.comm,
+        cpus: options.cpu.as_deref().map(cpu_list).transpose()?.unwrap_or_default(),
+        ..Filter::default()
+    };
+    let shown = Shown {
+        mmap: options.shown.show_mmap_events,
+        task: options.shown.show_task_events,
+        lost: options.shown.show_lost_events,
+        switch: options.shown.show_switch_events,
+        namespaces: options.shown.show_namespace_events,
+        cgroup: options.shown.show_cgroup_events,
+        bpf: options.shown.show_bpf_events,
+    };
+    let _ = options.no_inline;
+    let view = View {
+        fields,
+        nanoseconds: options.ns,
+        shown,
+        filter,
+        format: options.format.into(),
+        pipe: recording.is_pipe(),
+    };
+    let symbolizer = options.naming.symbolizer(&description);
+    let mut script = Script::new(&description, symbolizer, view).map_err(anyhow::Error::msg)?;
+    let mut stdout = io::stdout().lock();
+    let mut out = Vec::with_capacity(2 * PIECE);
+    let mut failed = None;
+    script.begin(&mut out);
+    let end = input::for_each_batch(recording, |batch| {
+        for record in batch.iter() {
+            if failed.is_some() {
+                return;
+            }
+            script.record(&record, &description.events, &mut out);
+            if out.len() >= PIECE {
+                failed = stdout.write_all(&out).err();
+                out.clear();
+            }
+        }
+    });
+    script.end(&mut out);
+    match failed {
+        Some(error) => return Err(error.into()),
+        None => stdout.write_all(&out)?,
+    }
+    let damaged = script.damaged();
+    let mut notes: Vec<_> = end.notes.iter().map(input::explain).collect();
+    notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
+    if damaged > 0 {
+        notes.push(format!("{damaged} records were damaged and left out"));
+    }
+    for note in notes.iter().filter(|_| !global.quiet) {
+        eprintln!("xprof: {note}");
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,252 @@
+//! `script`: every sample as text, in the form that perf 6.1's `perf script` prints, or as JSON or CSV.
+//!
+//! A [`Script`] is fed records in time order and appends text to a buffer; the caller writes it. The text of a line is
+//! put together from parts that are made once (thread, event, address, call chain), because recordings repeat them
+//! millions of times. perf's rules are those of `tools/perf/builtin-script.c`.
+
+mod branches;
+mod fields;
+mod memory;
+mod number;
+mod places;
+mod sideband;
+mod structured;
+mod text;
+
+use xprof_perfdata::abi::{record, sample as bit};
+use xprof_perfdata::events::{Event, Events};
+use xprof_perfdata::feature::BuildIdEntry;
+use xprof_perfdata::header::Description;
+use xprof_perfdata::order::RawRecord;
+use xprof_perfdata::record::Record;
+use xprof_perfdata::sample::{Sample, SampleView};
+use xprof_profile::profile::Filter;
+use xprof_profile::symbols::Symbolizer;
+use xprof_profile::timeline::{Mode, Timeline};
+use xprof_profile::tracepoint::{Format as TracepointFormat, Formats};
+
+pub use fields::{Choices, Fields};
+
+use crate::Format;
+use places::Places;
+
+/// Which records besides samples get a line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown {
+    /// MMAP and MMAP2.
+    pub mmap: bool,
+    /// COMM, FORK and EXIT.
+    pub task: bool,
+    /// LOST and LOST_SAMPLES.
+    pub lost: bool,
+    /// SWITCH and SWITCH_CPU_WIDE.
+    pub switch: bool,
+    /// NAMESPACES.
+    pub namespaces: bool,
+    /// CGROUP.
+    pub cgroup: bool,
+    /// KSYMBOL and BPF_EVENT.
+    pub bpf: bool,
+}
+
+/// What is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Fields of samples.
+    pub fields: Choices,
+    /// Times with nine decimals instead of six.
+    pub nanoseconds: bool,
+    /// Which records besides samples.
+    pub shown: Shown,
+    /// Which samples.
+    pub filter: Filter,
+    /// Form of the output.
+    pub format: Format,
+    /// The recording is a stream (perf shows fewer fields of tracepoints with call chains).
+    pub pipe: bool,
+}
+
+/// What is the same for all samples of an event.
+#[derive(Debug)]
+struct EventView {
+    fields: Fields,
+    /// Name with perf's padding, a colon and a space.
+    title: Vec<u8>,
+    /// It has call chains.
+    chains: bool,
+    /// Its addresses are those of code or data that has names.
+    named_addresses: bool,
+    /// Fields are shown that lie behind parts of unknown length.
+    whole: bool,
+    tracepoint: Option<TracepointFormat>,
+}
+
+/// Prints samples.
+#[derive(Debug)]
+pub struct Script {
+    options: Options,
+    views: Vec<EventView>,
+    timeline: Timeline,
+    places: Places,
+    threads: text::Threads,
+    sample: Sample,
+    arch: String,
+    /// Interrupted and user registers of every event, one bit each.
+    masks: Vec<(u64, u64)>,
+    widest_source: usize,
+    rows: u64,
+    damaged: u64,
+}
+
+impl Script {
+    /// For a recording.
+    ///
+    /// # Errors
+    /// One sentence, when a field that was asked for is not recorded.
+    pub fn new(description: &Description, symbolizer: Symbolizer, options: Options) -> Result<Script, String> {
+        let events = &description.events;
+        let fields = options.fields.of_events(events, options.pipe)?;
+        let formats = description.features.tracing_data.as_deref().and_then(|blob| Formats::parse(blob).ok());
+        let width = events.list().iter().map(|e| e.name.len()).max().unwrap_or(0);
+        let views = events.list().iter().zip(fields);
+        let views = views.map(|(event, fields)| EventView::new(event, fields, formats.as_ref(), width)).collect();
+        Ok(Script {
+            options,
+            views,
+            timeline: Timeline::new(&description.features.build_ids),
+            places: Places::new(symbolizer),
+            threads: text::Threads::default(),
+            sample: Sample::default(),
+            arch: description.features.arch.clone().unwrap_or_default(),
+            masks: events.list().iter().map(|e| (e.attr.sample_regs_intr, e.attr.sample_regs_user)).collect(),
+            widest_source: 0,
+            rows: 0,
+            damaged: 0,
+        })
+    }
+
+    /// What stands before the first sample.
+    pub fn begin(&self, out: &mut Vec<u8>) {
+        match self.options.format {
+            Format::Text => {}
+            Format::Json => out.extend_from_slice(b"{\"schema\":1,\"samples\":["),
+            Format::Csv => out.extend_from_slice(structured::CSV_HEADING),
+        }
+    }
+
+    /// What stands behind the last sample.
+    pub fn end(&self, out: &mut Vec<u8>) {
+        if self.options.format == Format::Json {
+            out.extend_from_slice(b"\n]}\n");
+        }
+    }
+
+    /// Records that could not be decoded and were left out.
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Build ids learnt late (pipe mode).
+    pub fn add_build_ids(&mut self, entries: &[BuildIdEntry]) {
+        self.timeline.add_build_ids(entries);
+    }
+
+    /// Takes the next record in time order. A damaged one is counted and left out.
+    pub fn record(&mut self, raw: &RawRecord<'_>, events: &Events, out: &mut Vec<u8>) {
+        if raw.kind == record::SAMPLE {
+            return self.sample(raw, events, out);
+        }
+        // The reader's own records say nothing of tasks.
+        if raw.kind >= record::USER_START {
+            return;
+        }
+        match Record::decode(raw, events) {
+            Ok((record, id)) => {
+                self.timeline.apply(&record, raw.misc);
+                if self.options.format == Format::Text {
+                    self.sideband(raw, &record, &id, out);
+                }
+            }
+            Err(_) => self.damaged += 1,
+        }
+    }
+
+    fn sample(&mut self, raw: &RawRecord<'_>, events: &Events, out: &mut Vec<u8>) {
+        let event = events.list().get(raw.event as usize);
+        let view = event.and_then(|event| event.layout.view(raw.body));
+        let (Some(event), Some(view)) = (event, view) else {
+            self.damaged += 1;
+            return;
+        };
+        let Some(of_event) = self.views.get(raw.event as usize) else { return };
+        if !self.options.filter.takes(&view) || of_event.fields == Fields::default() {
+            return;
+        }
+        let whole = of_event.whole || self.options.format != Format::Text;
+        if whole && event.format.decode_sample(raw.body, &mut self.sample).is_err() {
+            self.damaged += 1;
+            return;
+        }
+        let thread = self.timeline.thread(view.pid(), view.tid());
+        if !self.options.filter.comms.is_empty() {
+            let tasks = self.timeline.tasks();
+            let comm = tasks.comm(tasks.key(thread).comm);
+            if !self.options.filter.comms.iter().any(|wanted| wanted.as_bytes() == comm) {
+                return;
+            }
+        }
+        match self.options.format {
+            Format::Text => self.line(raw, &view, thread, event.attr.sample_period, out),
+            Format::Json => self.json(raw, &view, thread, event, out),
+            Format::Csv => self.csv(raw, &view, thread, event, out),
+        }
+        self.rows += 1;
+    }
+
+    /// The mode in which an address that is no instruction pointer is looked up: perf tries the sample's own first,
+    /// then the one that the address speaks for.
+    fn data_mode(&self, raw: &RawRecord<'_>, view: &SampleView<'_>, address: u64) -> Mode {
+        let own = Mode::of(raw.misc);
+        if self.timeline.map(view.pid(), own, address).is_some() {
+            return own;
+        }
+        if address >> 63 == 1 { Mode::Kernel } else { Mode::User }
+    }
+}
+
+impl EventView {
+    fn new(event: &Event, fields: Fields, formats: Option<&Formats>, width: usize) -> EventView {
+        /// `PERF_TYPE_SOFTWARE` and its `PERF_COUNT_SW_PAGE_FAULTS`, `_MIN`, `_MAJ`.
+        const SOFTWARE: u32 = 1;
+        const FAULTS: [u64; 3] = [2, 5, 6];
+        let kind = event.attr.kind;
+        let behind_chain = [
+            Fields::TRACE,
+            Fields::IREGS,
+            Fields::UREGS,
+            Fields::BRSTACK,
+            Fields::BRSTACKSYM,
+            Fields::BRSTACKOFF,
+            Fields::DATA_SRC,
+            Fields::WEIGHT,
+            Fields::INS_LAT,
+            Fields::PHYS_ADDR,
+            Fields::DATA_PAGE_SIZE,
+            Fields::CODE_PAGE_SIZE,
+            Fields::CGROUP,
+        ];
+        let tracepoint = if fields::kind_of(kind) == fields::TRACEPOINT {
+            formats.and_then(|formats| formats.get(u32::try_from(event.attr.config).ok()?))
+        } else {
+            None
+        };
+        EventView {
+            fields,
+            title: format!("{:>width$}: ", event.name).into_bytes(),
+            chains: event.format.sample_type & bit::CALLCHAIN != 0,
+            named_addresses: kind == SOFTWARE && FAULTS.contains(&event.attr.config),
+            whole: behind_chain.into_iter().any(|field| fields.has(field)),
+            tracepoint,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Addresses as text, each made once: `ffffffff8162fef3 __kmem_cache_alloc_bulk+0xc3 ([kernel.kallsyms])`.
+//!
+//! A recording has many samples and few addresses. What is kept is bounded: past [`MOST_TEXT`] it is made anew.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::abi::context;
+use xprof_perfdata::sample::Callchain;
+use xprof_profile::profile::chain_hash;
+use xprof_profile::symbols::{ModuleKind, Symbolizer};
+use xprof_profile::timeline::{Mode, Modules, Place, Timeline};
+use xprof_profile::tracepoint::Functions;
+
+use super::fields::Fields;
+use super::number::{hex, hex_padded};
+use crate::Plain;
+
+/// Bytes of text that are kept.
+const MOST_TEXT: usize = 96 << 20;
+/// Addresses with their symbols that are kept.
+const MOST_PLACES: usize = 1 << 20;
+/// Frames of a chain that are shown, as perf (`kernel.perf_event_max_stack`).
+const MOST_FRAMES: usize = 127;
+
+/// A symbol, and where it starts, in the address space of its module.
+pub(super) type Named = Option<(Arc<str>, u64)>;
+
+/// Where text stands.
+type Range = (u32, u32);
+
+/// Texts by what they are made from.
+#[derive(Debug)]
+pub(super) struct Places {
+    symbolizer: Symbolizer,
+    named: FxHashMap<Place, Named>,
+    lines: FxHashMap<Line, Range>,
+    chains: FxHashMap<((u64, u64), Mode), Range>,
+    text: Vec<u8>,
+}
+
+/// One line: an address in a state of an address space, and which parts are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Line {
+    epoch: u32,
+    parts: u32,
+    address: u64,
+}
+
+/// A line of a call chain: a tab before it, a line end behind it, and user addresses as the file counts.
+const CHAIN: u32 = 1 << 31;
+
+impl Places {
+    pub(super) fn new(symbolizer: Symbolizer) -> Places {
+        Places {
+            symbolizer,
+            named: FxHashMap::default(),
+            lines: FxHashMap::default(),
+            chains: FxHashMap::default(),
+            text: Vec::new(),
+        }
+    }
+
+    /// The symbol at a place.
+    pub(super) fn named(&mut self, timeline: &Timeline, place: Place) -> Named {
+        if let Some(named) = self.named.get(&place) {
+            return named.clone();
+        }
+        let module = timeline.modules().get(place.module);
+        let symbol = module.and_then(|module| self.symbolizer.lookup(module, &[place.addr]).0.pop().flatten());
+        let named = symbol.map(|symbol| {
+            let name = if symbol.name.contains(char::is_control) {
+                Plain(&symbol.name).to_string().into()
+            } else {
+                symbol.name
+            };
+            (name, symbol.start)
+        });
+        if self.named.len() >= MOST_PLACES {
+            self.named.clear();
+        }
+        self.named.insert(place, named.clone());
+        named
+    }
+
+    /// Appends ` IP SYM+OFF (DSO)`, as far as `fields` say, without the first space.
+    pub(super) fn one(
+        &mut self,
+        timeline: &Timeline,
+        (pid, mode, address): (u32, Mode, u64),
+        fields: Fields,
+        out: &mut Vec<u8>,
+    ) {
+        let parts = (fields.0 & (Fields::IP.0 | Fields::SYM.0 | Fields::SYMOFF.0 | Fields::DSO.0)) as u32;
+        self.line(timeline, (pid, mode, address), parts, out);
+    }
+
+    fn line(&mut self, timeline: &Timeline, (pid, mode, address): (u32, Mode, u64), parts: u32, out: &mut Vec<u8>) {
+        let key = Line { epoch: timeline.epoch(pid, mode), parts, address };
+        if key.epoch != 0 {
+            if let Some(&(from, to)) = self.lines.get(&key) {
+                out.extend_from_slice(self.text.get(from as usize..to as usize).unwrap_or_default());
+                return;
+            }
+        }
+        let start = out.len();
+        self.write(timeline, (pid, mode, address), parts, out);
+        if key.epoch != 0 {
+            let range = self.keep(out.get(start..).unwrap_or_default());
+            self.lines.insert(key, range);
+        }
+    }
+
+    fn keep(&mut self, text: &[u8]) -> Range {
+        if self.text.len() + text.len() > MOST_TEXT {
+            self.text.clear();
+            self.lines.clear();
+            self.chains.clear();
+        }
+        let from = self.text.len();
+        self.text.extend_from_slice(text);
+        (from as u32, self.text.len() as u32)
+    }
+
+    fn write(&mut self, timeline: &Timeline, (pid, mode, address): (u32, Mode, u64), parts: u32, out: &mut Vec<u8>) {
+        let shows = |field: Fields| u64::from(parts) & field.0 != 0;
+        let place = timeline.place(pid, mode, address);
+        let named = if shows(Fields::SYM) { self.named(timeline, place) } else { None };
+        if parts & CHAIN != 0 {
+            out.push(b'\t');
+        }
+        if shows(Fields::IP) {
+            // In a chain a user address is shown as the file counts.
+            let shown = if parts & CHAIN != 0 && mode == Mode::User { place.addr } else { address };
+            hex_padded(shown, out);
+        }
+        if shows(Fields::SYM) {
+            out.push(b' ');
+            symbol(&named, place, shows(Fields::SYMOFF), out);
+        }
+        if shows(Fields::DSO) {
+            out.extend_from_slice(b" (");
+            dso(timeline, place, out);
+            out.push(b')');
+        }
+        if parts & CHAIN != 0 {
+            out.push(b'\n');
+        }
+    }
+
+    /// Appends the lines of a call chain.
+    pub(super) fn chain(
+        &mut self,
+        timeline: &Timeline,
+        (pid, mode): (u32, Mode),
+        chain: Callchain<'_>,
+        fields: Fields,
+        out: &mut Vec<u8>,
+    ) {
+        let parts = (fields.0 & (Fields::IP.0 | Fields::SYM.0 | Fields::SYMOFF.0 | Fields::DSO.0)) as u32 | CHAIN;
+        let epochs = [timeline.epoch(pid, Mode::User), timeline.epoch(pid, Mode::Kernel), parts];
+        let key = (chain_hash(chain.as_bytes(), epochs), mode);
+        if let Some(&(from, to)) = self.chains.get(&key) {
+            out.extend_from_slice(self.text.get(from as usize..to as usize).unwrap_or_default());
+            return;
+        }
+        let start = out.len();
+        for frame in frames(mode, chain) {
+            let Ok((mode, address)) = frame else {
+                // perf shows nothing of such a chain.
+                out.truncate(start);
+                break;
+            };
+            self.line(timeline, (pid, mode, address), parts, out);
+        }
+        let range = self.keep(out.get(start..).unwrap_or_default());
+        self.chains.insert(key, range);
+    }
+}
+
+/// The frames of a chain with the mode each is in, markers taken out. An unknown marker ends it; garbage in place of a
+/// frame pointer looks like one.
+pub(super) fn frames(mut mode: Mode, chain: Callchain<'_>) -> impl Iterator<Item = Result<(Mode, u64), UnknownMarker>> {
+    let frames = chain.iter().filter_map(move |entry| {
+        if entry < context::MAX {
+            return Some(Ok((mode, entry)));
+        }
+        mode = match entry {
+            context::HV => Mode::Hypervisor,
+            context::KERNEL => Mode::Kernel,
+            context::USER => Mode::User,
+            context::GUEST_KERNEL => Mode::GuestKernel,
+            context::GUEST_USER => Mode::GuestUser,
+            // What follows is a cookie, for a record that perf 6.1 does not know.
+            context::USER_DEFERRED => Mode::Unknown,
+            _ => return Some(Err(UnknownMarker)),
+        };
+        None
+    });
+    frames.take(MOST_FRAMES)
+}
+
+/// No frame and no marker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnknownMarker;
+
+/// Appends `name`, `name+0x1f` or `[unknown]`.
+pub(super) fn symbol(named: &Named, place: Place, offset: bool, out: &mut Vec<u8>) {
+    match named {
+        Some((name, start)) => {
+            out.extend_from_slice(name.as_bytes());
+            if offset {
+                out.extend_from_slice(b"+0x");
+                hex(place.addr.wrapping_sub(*start), out);
+            }
+        }
+        None => out.extend_from_slice(b"[unknown]"),
+    }
+}
+
+/// Appends the path of a module.
+pub(super) fn dso(timeline: &Timeline, place: Place, out: &mut Vec<u8>) {
+    let module = timeline.modules().get(place.module).filter(|_| !Modules::is_unknown(place.module));
+    match module {
+        // perf names code that only a record knows of after its kind.
+        Some(module) if matches!(module.kind, ModuleKind::Ksymbol { .. }) => {
+            let prog = module.path.starts_with(b"bpf_prog_");
+            out.extend_from_slice(if prog { &module.path } else { b"OOL" });
+        }
+        Some(module) if module.path.iter().any(u8::is_ascii_control) => {
+            out.extend_from_slice(Plain(&String::from_utf8_lossy(&module.path)).to_string().as_bytes());
+        }
+        Some(module) => out.extend_from_slice(&module.path),
+        None => out.extend_from_slice(b"[unknown]"),
+    }
+}
+
+/// The names of kernel functions, for tracepoints.
+pub(super) struct KernelFunctions<'a> {
+    pub(super) places: &'a mut Places,
+    pub(super) timeline: &'a Timeline,
+}
+
+impl Functions for KernelFunctions<'_> {
+    fn function(&mut self, address: u64) -> Option<(Arc<str>, u64)> {
+        let place = self.timeline.place(0, Mode::Kernel, address);
+        self.places.named(self.timeline, place)
+    }
+}

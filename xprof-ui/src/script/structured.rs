@@ -1,0 +1,158 @@
+//! Samples as JSON (one document, one sample a line) and as CSV (one row a sample).
+//!
+//! Keys of a sample: `event`, `comm`, `pid`, `tid`, `cpu`, `time_ns`, `period`, and where the event has them `addr`,
+//! `ip`, `symbol`, `offset`, `dso`, `trace` and `callchain`, a list of frames with `ip`, `symbol`, `offset`, `dso`,
+//! innermost first. Addresses are hexadecimal strings. In CSV the chain is one field, its symbols separated by `;`.
+
+use serde_json::{Map, Value};
+use xprof_perfdata::abi::sample as bit;
+use xprof_perfdata::events::Event;
+use xprof_perfdata::order::RawRecord;
+use xprof_perfdata::sample::SampleView;
+use xprof_profile::timeline::{Mode, ThreadId};
+
+use super::Script;
+use super::places::{KernelFunctions, dso, frames};
+use crate::csv_field;
+
+/// First line of CSV.
+pub(super) const CSV_HEADING: &[u8] =
+    b"event,comm,pid,tid,cpu,time_ns,period,addr,ip,symbol,offset,dso,trace,callchain\n";
+
+/// One address.
+struct Frame {
+    ip: String,
+    symbol: Option<String>,
+    offset: Option<u64>,
+    dso: String,
+}
+
+/// One sample.
+struct Row {
+    comm: String,
+    cpu: Option<u32>,
+    addr: Option<String>,
+    frame: Option<Frame>,
+    trace: Option<String>,
+    chain: Option<Vec<Frame>>,
+}
+
+impl Script {
+    fn frame(&mut self, pid: u32, mode: Mode, address: u64) -> Frame {
+        let place = self.timeline.place(pid, mode, address);
+        let named = self.places.named(&self.timeline, place);
+        let mut path = Vec::new();
+        dso(&self.timeline, place, &mut path);
+        Frame {
+            ip: format!("{address:#x}"),
+            offset: named.as_ref().map(|(_, start)| place.addr.wrapping_sub(*start)),
+            symbol: named.map(|(name, _)| name.to_string()),
+            dso: String::from_utf8_lossy(&path).into_owned(),
+        }
+    }
+
+    fn row(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, thread: ThreadId, event: &Event) -> Row {
+        let has = |bits: u64| event.format.sample_type & bits != 0;
+        let (pid, mode) = (view.pid(), Mode::of(raw.misc));
+        let tasks = self.timeline.tasks();
+        let comm = String::from_utf8_lossy(tasks.comm(tasks.key(thread).comm)).into_owned();
+        let frame = has(bit::IP).then(|| self.frame(pid, mode, view.ip()));
+        let chain = has(bit::CALLCHAIN).then(|| {
+            frames(mode, view.callchain()).map_while(Result::ok).map(|(mode, at)| self.frame(pid, mode, at)).collect()
+        });
+        let format = self.views.get(raw.event as usize).and_then(|v| v.tracepoint.as_ref());
+        let trace = format.map(|format| {
+            let mut text = Vec::new();
+            let mut functions = KernelFunctions { places: &mut self.places, timeline: &self.timeline };
+            format.print(&self.sample.raw, &mut functions, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Row {
+            comm,
+            cpu: has(bit::CPU).then(|| view.cpu()),
+            addr: has(bit::ADDR).then(|| format!("{:#x}", view.addr())),
+            frame,
+            trace,
+            chain,
+        }
+    }
+
+    pub(super) fn json(
+        &mut self,
+        raw: &RawRecord<'_>,
+        view: &SampleView<'_>,
+        thread: ThreadId,
+        event: &Event,
+        out: &mut Vec<u8>,
+    ) {
+        let row = self.row(raw, view, thread, event);
+        let mut object = Map::new();
+        object.insert("event".into(), event.name.clone().into());
+        object.insert("comm".into(), row.comm.into());
+        object.insert("pid".into(), (view.pid() as i32).into());
+        object.insert("tid".into(), (view.tid() as i32).into());
+        object.insert("time_ns".into(), view.time().into());
+        object.insert("period".into(), view.period().unwrap_or(event.attr.sample_period).into());
+        let others = [("cpu", row.cpu.map(Value::from)), ("addr", row.addr.map(Value::from))];
+        let trace = [("trace", row.trace.map(Value::from))];
+        for (key, value) in others.into_iter().chain(trace) {
+            if let Some(value) = value {
+                object.insert(key.into(), value);
+            }
+        }
+        if let Some(frame) = row.frame {
+            frame.insert_into(&mut object);
+        }
+        if let Some(chain) = row.chain {
+            let frames = chain.into_iter().map(|frame| {
+                let mut object = Map::new();
+                frame.insert_into(&mut object);
+                Value::Object(object)
+            });
+            object.insert("callchain".into(), frames.collect());
+        }
+        out.extend_from_slice(if self.rows == 0 { b"\n" } else { b",\n" });
+        out.extend_from_slice(Value::Object(object).to_string().as_bytes());
+    }
+
+    pub(super) fn csv(
+        &mut self,
+        raw: &RawRecord<'_>,
+        view: &SampleView<'_>,
+        thread: ThreadId,
+        event: &Event,
+        out: &mut Vec<u8>,
+    ) {
+        let row = self.row(raw, view, thread, event);
+        let chain = row.chain.unwrap_or_default();
+        let chain: Vec<_> = chain.iter().map(|f| f.symbol.as_deref().unwrap_or("[unknown]")).collect();
+        let frame = row.frame.as_ref();
+        let fields = [
+            event.name.clone(),
+            row.comm,
+            (view.pid() as i32).to_string(),
+            (view.tid() as i32).to_string(),
+            row.cpu.map_or(String::new(), |cpu| cpu.to_string()),
+            view.time().to_string(),
+            view.period().unwrap_or(event.attr.sample_period).to_string(),
+            row.addr.unwrap_or_default(),
+            frame.map_or(String::new(), |f| f.ip.clone()),
+            frame.and_then(|f| f.symbol.clone()).unwrap_or_default(),
+            frame.and_then(|f| f.offset).map_or(String::new(), |offset| format!("{offset:#x}")),
+            frame.map_or(String::new(), |f| f.dso.clone()),
+            row.trace.unwrap_or_default(),
+            chain.join(";"),
+        ];
+        out.extend_from_slice(fields.map(|field| csv_field(&field)).join(",").as_bytes());
+        out.push(b'\n');
+    }
+}
+
+impl Frame {
+    fn insert_into(self, object: &mut Map<String, Value>) {
+        object.insert("ip".into(), self.ip.into());
+        object.insert("symbol".into(), self.symbol.map_or(Value::Null, Value::from));
+        object.insert("offset".into(), self.offset.map_or(Value::Null, Value::from));
+        object.insert("dso".into(), self.dso.into());
+    }
+}

@@ -1,0 +1,281 @@
+//! A sample as perf's text.
+
+use xprof_perfdata::order::RawRecord;
+use xprof_perfdata::sample::{Regs, SampleView};
+use xprof_profile::timeline::{Mode, ThreadId, Timeline};
+
+use super::number::{dec, dec_padded, hex, hex_padded, signed_padded};
+use super::places::KernelFunctions;
+use super::{Fields, Script};
+use crate::Plain;
+
+/// Comms as text, by thread; made once.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    text: Vec<u8>,
+    comms: Vec<Option<(u32, u32)>>,
+}
+
+impl Threads {
+    /// The name of a thread, with nothing in it that acts on a terminal.
+    fn comm(&mut self, timeline: &Timeline, thread: ThreadId) -> &[u8] {
+        let at = thread.0 as usize;
+        if self.comms.len() <= at {
+            self.comms.resize(at + 1, None);
+        }
+        let (from, to) = *self.comms[at].get_or_insert_with(|| {
+            let tasks = timeline.tasks();
+            let comm = String::from_utf8_lossy(tasks.comm(tasks.key(thread).comm));
+            let from = self.text.len();
+            self.text.extend_from_slice(Plain(&comm).to_string().as_bytes());
+            (from as u32, self.text.len() as u32)
+        });
+        self.text.get(from as usize..to as usize).unwrap_or_default()
+    }
+}
+
+/// What the head of a line shows besides the comm.
+pub(super) struct Head {
+    pub(super) thread: ThreadId,
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) cpu: u32,
+    pub(super) time: u64,
+    pub(super) misc: u16,
+    pub(super) kind: u32,
+}
+
+impl Script {
+    /// The start of a line: comm, pid, tid, CPU, misc, time. `chain`: call chains follow, so columns need not align.
+    pub(super) fn head(&mut self, head: &Head, fields: Fields, chain: bool, out: &mut Vec<u8>) {
+        if fields.has(Fields::COMM) {
+            let comm = self.threads.comm(&self.timeline, head.thread);
+            if !chain {
+                let width = std::str::from_utf8(comm).map_or(comm.len(), str::len);
+                out.resize(out.len() + 16usize.saturating_sub(width), b' ');
+            }
+            out.extend_from_slice(comm);
+            out.push(b' ');
+        }
+        match (fields.has(Fields::PID), fields.has(Fields::TID)) {
+            (true, true) => {
+                signed_padded(head.pid as i32, 5, out);
+                out.push(b'/');
+                let start = out.len();
+                signed_padded(head.tid as i32, 0, out);
+                out.resize(out.len().max(start + 5), b' ');
+                out.push(b' ');
+            }
+            (true, false) | (false, true) => {
+                let id = if fields.has(Fields::PID) { head.pid } else { head.tid };
+                signed_padded(id as i32, 5, out);
+                out.push(b' ');
+            }
+            (false, false) => {}
+        }
+        if fields.has(Fields::CPU) {
+            out.push(b'[');
+            if head.cpu == u32::MAX {
+                out.extend_from_slice(b"-01");
+            } else {
+                dec_padded(head.cpu.into(), 3, b'0', out);
+            }
+            out.extend_from_slice(b"] ");
+        }
+        if fields.has(Fields::MISC) {
+            misc(head.misc, head.kind, out);
+        }
+        if fields.has(Fields::TIME) {
+            let (seconds, rest) = (head.time / 1_000_000_000, head.time % 1_000_000_000);
+            dec_padded(seconds, 5, b' ', out);
+            out.push(b'.');
+            if self.options.nanoseconds {
+                dec_padded(rest, 9, b'0', out);
+            } else {
+                dec_padded(rest / 1000, 6, b'0', out);
+            }
+            out.extend_from_slice(b": ");
+        }
+    }
+
+    /// One sample.
+    pub(super) fn line(
+        &mut self,
+        raw: &RawRecord<'_>,
+        view: &SampleView<'_>,
+        thread: ThreadId,
+        period: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let at = raw.event as usize;
+        let Some((fields, chains)) = self.views.get(at).map(|v| (v.fields, v.chains)) else { return };
+        let has = |field| fields.has(field);
+        let (pid, mode) = (view.pid(), Mode::of(raw.misc));
+        let head =
+            Head { thread, pid, tid: view.tid(), cpu: view.cpu(), time: view.time(), misc: raw.misc, kind: raw.kind };
+        self.head(&head, fields, has(Fields::IP) && chains, out);
+        if has(Fields::PERIOD) {
+            dec_padded(view.period().unwrap_or(period), 10, b' ', out);
+            out.push(b' ');
+        }
+        if has(Fields::EVENT) {
+            out.extend_from_slice(self.views.get(at).map_or(&[], |v| &v.title));
+        }
+        if has(Fields::FLAGS) {
+            // Flags are of instruction traces; samples have none.
+            out.resize(out.len() + 24, b' ');
+        }
+        if has(Fields::TRACE) {
+            if let Some(format) = self.views.get(at).and_then(|v| v.tracepoint.as_ref()) {
+                let mut functions = KernelFunctions { places: &mut self.places, timeline: &self.timeline };
+                format.print(&self.sample.raw, &mut functions, out);
+            }
+        }
+        if has(Fields::ADDR) {
+            let address = view.addr();
+            hex_padded(address, out);
+            if self.views.get(at).is_some_and(|v| v.named_addresses) {
+                let mode = self.data_mode(raw, view, address);
+                let place = Fields(fields.0 & !Fields::IP.0);
+                self.places.one(&self.timeline, (pid, mode, address), place, out);
+            }
+        }
+        if has(Fields::DATA_SRC) {
+            self.data_source(out);
+        }
+        if has(Fields::WEIGHT) {
+            let wide = if has(Fields::INS_LAT) { self.sample.weight & 0xffff_ffff } else { self.sample.weight };
+            dec_padded(wide, 16, b' ', out);
+        }
+        if has(Fields::INS_LAT) {
+            dec_padded(self.sample.weight >> 32 & 0xffff, 16, b' ', out);
+        }
+        if has(Fields::IP) {
+            if chains {
+                out.push(b'\n');
+                self.places.chain(&self.timeline, (pid, mode), view.callchain(), fields, out);
+            } else {
+                out.push(b' ');
+                self.places.one(&self.timeline, (pid, mode, view.ip()), fields, out);
+            }
+        }
+        if self.views.get(at).is_some_and(|v| v.whole) {
+            self.rest(fields, pid, at, out);
+        }
+        out.push(b'\n');
+    }
+
+    /// The fields behind the place.
+    fn rest(&mut self, fields: Fields, pid: u32, event: usize, out: &mut Vec<u8>) {
+        let has = |field| fields.has(field);
+        if has(Fields::IREGS) {
+            registers(&self.sample.regs_intr, self.masks.get(event).map_or(0, |m| m.0), &self.arch, out);
+        }
+        if has(Fields::UREGS) {
+            registers(&self.sample.regs_user, self.masks.get(event).map_or(0, |m| m.1), &self.arch, out);
+        }
+        self.branches(fields, pid, out);
+        if has(Fields::PHYS_ADDR) {
+            hex_padded(self.sample.phys_addr, out);
+        }
+        for (field, size) in
+            [(Fields::DATA_PAGE_SIZE, self.sample.data_page_size), (Fields::CODE_PAGE_SIZE, self.sample.code_page_size)]
+        {
+            if has(field) {
+                out.push(b' ');
+                page_size(size, out);
+            }
+        }
+        if has(Fields::CGROUP) {
+            out.push(b' ');
+            match self.timeline.cgroup(self.sample.cgroup) {
+                Some(path) => out.extend_from_slice(Plain(&String::from_utf8_lossy(path)).to_string().as_bytes()),
+                None => out.extend_from_slice(b"unknown"),
+            }
+        }
+    }
+}
+
+/// perf's letters for misc, in six columns.
+fn misc(misc: u16, kind: u32, out: &mut Vec<u8>) {
+    use xprof_perfdata::abi::{misc as bits, record};
+    let start = out.len();
+    let has = |bit: u16| misc & bit == bit;
+    for (bit, letter) in [
+        (bits::KERNEL, b'K'),
+        (bits::USER, b'U'),
+        (bits::HYPERVISOR, b'H'),
+        (bits::GUEST_KERNEL, b'G'),
+        (bits::GUEST_USER, b'g'),
+    ] {
+        if has(bit) {
+            out.push(letter);
+        }
+    }
+    match kind {
+        record::MMAP | record::MMAP2 if has(bits::MMAP_DATA) => out.push(b'M'),
+        record::COMM if has(bits::COMM_EXEC) => out.push(b'E'),
+        record::SWITCH | record::SWITCH_CPU_WIDE if has(bits::SWITCH_OUT) => {
+            out.push(b'S');
+            if has(bits::SWITCH_OUT_PREEMPT) {
+                out.push(b'p');
+            }
+        }
+        _ => {}
+    }
+    out.resize((start + 6).max(out.len() + 1), b' ');
+    out.push(b' ');
+}
+
+/// `4K`, `2M`, `N/A`.
+fn page_size(size: u64, out: &mut Vec<u8>) {
+    if size == 0 {
+        return out.extend_from_slice(b"N/A");
+    }
+    let (mut size, mut unit) = (size, 0);
+    while size / 1024 > 1 && unit < 3 {
+        size /= 1024;
+        unit += 1;
+    }
+    dec(size, out);
+    out.push(b"BKMG"[unit]);
+}
+
+/// perf's names of registers, by their bit.
+fn register(arch: &str, bit: u32, out: &mut Vec<u8>) {
+    const X86: [&str; 24] = [
+        "AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP", "IP", "FLAGS", "CS", "SS", "DS", "ES", "FS", "GS", "R8", "R9",
+        "R10", "R11", "R12", "R13", "R14", "R15",
+    ];
+    let own;
+    let name = match (arch, bit) {
+        ("x86_64" | "i686" | "i386", bit) if (bit as usize) < X86.len() => X86[bit as usize],
+        ("aarch64" | "arm64", 29) => "x29",
+        ("aarch64" | "arm64", 30) => "lr",
+        ("aarch64" | "arm64", 31) => "sp",
+        ("aarch64" | "arm64", 32) => "pc",
+        ("aarch64" | "arm64", bit) if bit < 29 => {
+            own = format!("x{bit}");
+            &own
+        }
+        _ => {
+            own = format!("r{bit}");
+            &own
+        }
+    };
+    out.resize(out.len() + 5usize.saturating_sub(name.len()), b' ');
+    out.extend_from_slice(name.as_bytes());
+}
+
+fn registers(regs: &Regs, mask: u64, arch: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" ABI:");
+    dec(regs.abi, out);
+    out.push(b' ');
+    let bits = (0..64).filter(|bit| mask >> bit & 1 == 1);
+    for (bit, &value) in bits.zip(&regs.values) {
+        register(arch, bit, out);
+        out.extend_from_slice(b":0x");
+        hex(value, out);
+        out.push(b' ');
+    }
+}

@@ -1,7 +1,18 @@
 //! Names of addresses.
 //!
 //! A [`Symbolizer`] turns (module, address) into a name. Lookups are made in bulk, one per unique address; every file is
-//! opened once.
+//! opened once. The rules are those of perf 6.1, so that sums by symbol can be compared. Where they differ, it is for one of
+//! these causes:
+//!
+//! * *linkage table*: entries are also named in `.plt.sec`, and where the linker left the entry size 0; perf names `.plt` only.
+//! * *overlap*: several sized symbols cover the address, or one whose size is a guess. The one that starts last wins here; perf
+//!   takes the first that the shape of its tree leads to.
+//! * *spelling*: rare C++ and Rust names (under 1 in 1,000) are demangled to other words; also which of several names of one
+//!   address is shown, where perf gave up (below).
+//! * *perf gave up*: perf stops at the first symbol that it does not understand (one in a section that does not exist), with
+//!   half a table.
+//! * *more names*: `.gnu_debugdata`, which perf does not read.
+//! * *refused*: a debug file whose build id or checksum is wrong; perf does not look at the checksum.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -59,16 +59,8 @@ pub(crate) fn read(source: &dyn Source) -> io::Result<Kallsyms> {
     let mut table = Table::new(Style::Kernel);
     let number = table.add_strings(Strings::Memory(lines.names)).unwrap_or(0);
     lines.entries.iter_mut().for_each(|e| e.strings = number);
-    // The last symbol of the kernel or of a module does not reach to the next module.
-    table.add(lines.entries, |a, b, strings| in_module(a, strings) != in_module(b, strings));
+    table.add(lines.entries);
     Ok(Kallsyms::Table(table))
-}
-
-fn in_module(entry: &Entry, strings: &[Strings]) -> bool {
-    match strings.first() {
-        Some(Strings::Memory(names)) => super::table::name_at(names, entry.name as usize).0.contains(&b'['),
-        _ => false,
-    }
 }
 
 struct Lines {
@@ -103,7 +95,8 @@ impl Lines {
                 _ => Binding::Local,
             };
             let at = self.names.len() as u32;
-            self.entries.push(Entry { start, end: start, name: at, strings: 0, binding, plt: false });
+            let in_module = name.contains(&b'[');
+            self.entries.push(Entry { start, end: start, name: at, strings: 0, binding, plt: false, in_module });
             self.names.extend_from_slice(&name[..name.len().min(LONGEST_LINE)]);
             self.names.push(0);
         }
@@ -114,7 +107,12 @@ impl Lines {
 pub(crate) fn hex(text: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (i, &b) in text.iter().enumerate().take(17) {
-        let Some(digit) = (b as char).to_digit(16) else { return (i > 0).then(|| (value, &text[i..])) };
+        let digit = match b {
+            b'0'..=b'9' => b - b'0',
+            b'a'..=b'f' => b - b'a' + 10,
+            b'A'..=b'F' => b - b'A' + 10,
+            _ => return (i > 0).then(|| (value, &text[i..])),
+        };
         value = value << 4 | u64::from(digit);
     }
     (text.len() <= 16 && !text.is_empty()).then_some((value, &[]))

@@ -86,7 +86,7 @@ fn add(table: &mut Table, names: &Elf, loaded: &Elf, section: &[u8], kind: u32) 
         }
         entries.extend(entry(&symbol, number, names, loaded));
     })?;
-    table.add(entries, |_, _, _| false);
+    table.add(entries);
     Ok(())
 }
 
@@ -174,7 +174,15 @@ fn entry(symbol: &Sym, strings: u8, names: &Elf, loaded: &Elf) -> Option<Entry> 
         2 => Binding::Weak,
         _ => Binding::Local,
     };
-    Some(Entry { start, end: start.saturating_add(symbol.size), name: symbol.name, strings, binding, plt: false })
+    Some(Entry {
+        start,
+        end: start.saturating_add(symbol.size),
+        name: symbol.name,
+        strings,
+        binding,
+        plt: false,
+        in_module: false,
+    })
 }
 
 fn says_text_or_data(name: &[u8]) -> bool {
@@ -222,7 +230,15 @@ fn add_plt(table: &mut Table, elf: &Elf) -> io::Result<()> {
             let at = usize::try_from(symbol).ok().and_then(|s| s.checked_mul(symbol_size));
             let name = at.map_or(0, |at| f.u32(&symbols, at));
             let binding = Binding::Global;
-            entries.push(Entry { start, end: start.saturating_add(each), name, strings: number, binding, plt: true });
+            entries.push(Entry {
+                start,
+                end: start.saturating_add(each),
+                name,
+                strings: number,
+                binding,
+                plt: true,
+                in_module: false,
+            });
         }
     }
     table.add_sized(entries);

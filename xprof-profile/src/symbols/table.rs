@@ -53,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) binding: Binding,
     /// A procedure linkage entry: `@plt` follows the name.
     pub(crate) plt: bool,
+    /// Of a kernel module, which lies apart from the kernel.
+    pub(crate) in_module: bool,
 }
 
 /// Where names are: each ends at a NUL byte.
@@ -99,9 +101,9 @@ impl Table {
     }
 
     /// Adds symbols behind those that are there (of several at one address the earlier are asked first), then gives sizes
-    /// to those that have none: up to the next symbol, unless `apart` says that the two do not belong together; then, and
-    /// for the last, up to the end of the next page.
-    pub(crate) fn add(&mut self, mut more: Vec<Entry>, apart: impl Fn(&Entry, &Entry, &[Strings]) -> bool) {
+    /// to those that have none: up to the next symbol; between the kernel and a module, and for the last, up to the end of
+    /// the next page.
+    pub(crate) fn add(&mut self, mut more: Vec<Entry>) {
         if self.entries.is_empty() {
             self.entries = more;
         } else {
@@ -111,7 +113,7 @@ impl Table {
         for i in 1..self.entries.len() {
             let (previous, next) = (self.entries[i - 1], self.entries[i]);
             if previous.end == previous.start {
-                self.entries[i - 1].end = match apart(&previous, &next, &self.strings) {
+                self.entries[i - 1].end = match previous.in_module != next.in_module {
                     true => page_end(previous.end.saturating_add(PAGE)),
                     false => next.start,
                 };
@@ -338,10 +340,10 @@ mod tests {
             names.extend(std::iter::repeat_n(b'a' + (i % 26) as u8, 1 + i % 5));
             names.push(0);
             let binding = [Binding::Local, Binding::Global, Binding::Weak][usize::from(binding % 3)];
-            entries.push(Entry { start, end: start + size, name, strings: 0, binding, plt: false });
+            entries.push(Entry { start, end: start + size, name, strings: 0, binding, plt: false, in_module: false });
         }
         table.add_strings(Strings::Memory(names));
-        table.add(entries, |_, _, _| false);
+        table.add(entries);
         table
     }
 
@@ -415,8 +417,16 @@ mod tests {
         let mut table = Table::new(Style::Demangled);
         let size = text.len() as u64;
         table.add_strings(Strings::File(Arc::new(text), 0, size));
-        let at = |name, start| Entry { start, end: start + 1, name, strings: 0, binding: Binding::Local, plt: false };
-        table.add(vec![at(1, 1), at(40_002, 2), at(90_000, 3)], |_, _, _| false);
+        let at = |name, start| Entry {
+            start,
+            end: start + 1,
+            name,
+            strings: 0,
+            binding: Binding::Local,
+            plt: false,
+            in_module: false,
+        };
+        table.add(vec![at(1, 1), at(40_002, 2), at(90_000, 3)]);
         let names: Vec<_> = table.lookup(&[1, 2, 3]).into_iter().map(|s| s.unwrap().name.to_string()).collect();
         assert_eq!(names, [&long[..], "end", ""]);
     }

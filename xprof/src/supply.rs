@@ -170,3 +170,115 @@ pub(crate) fn own_vdso() -> io::Result<Arc<dyn Source>> {
     File::open(Path::new("/proc/self/mem"))?.read_exact_at(start, &mut bytes)?;
     Ok(Arc::new(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use xprof_profile::symbols::{Module, ModuleKind, Symbolizer};
+
+    use super::*;
+
+    fn text(source: io::Result<Arc<dyn Source>>) -> String {
+        let source = source.unwrap();
+        String::from_utf8(source.read_vec(0, source.len()).unwrap()).unwrap()
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("xprof-supply-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn need(path: &str, pid: Option<u32>) -> Need {
+        Need::Path { path: path.into(), pid }
+    }
+
+    #[test]
+    fn links_do_not_lead_out_of_symfs() {
+        let symfs = folder("symfs");
+        fs::create_dir_all(symfs.join("etc")).unwrap();
+        fs::write(symfs.join("etc/passwd"), "of symfs").unwrap();
+        symlink("/etc/passwd", symfs.join("link")).unwrap();
+        symlink("../../../../../../etc/passwd", symfs.join("etc/up")).unwrap();
+        let supplier = FileSupplier::new(Some(symfs.clone()), None, None);
+        for path in ["/etc/passwd", "/link", "/etc/up", "/../../etc/passwd"] {
+            assert_eq!(text(supplier.supply(&need(path, None))), "of symfs", "{path}");
+        }
+        assert_eq!(supplier.supply(&need("/proc/self/maps", None)).err().unwrap().kind(), io::ErrorKind::NotFound);
+        fs::remove_dir_all(symfs).unwrap();
+    }
+
+    #[test]
+    fn only_regular_files_and_no_waiting() {
+        let folder = folder("fifo");
+        let fifo = folder.join("fifo");
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let supplier = FileSupplier::new(None, None, None);
+        for path in [fifo.to_str().unwrap(), "/dev/zero", "/tmp"] {
+            assert!(supplier.supply(&need(path, None)).is_err(), "{path}");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn kallsyms_of_the_recorded_kernel_only() {
+        let supplier = FileSupplier::new(None, None, None);
+        let running = build_id_of_notes(&fs::read("/sys/kernel/notes").unwrap()).unwrap();
+        assert!(supplier.supply(&Need::Kallsyms { build_id: None }).is_ok());
+        assert!(supplier.supply(&Need::Kallsyms { build_id: Some(running) }).is_ok());
+        let other = Need::Kallsyms { build_id: Some(BuildId(vec![7; 20])) };
+        assert_eq!(supplier.supply(&other).err().unwrap().kind(), io::ErrorKind::NotFound);
+        // What the user gives is taken for any kernel.
+        let folder = folder("kallsyms");
+        fs::write(folder.join("k"), "ffff T f").unwrap();
+        let supplier = FileSupplier::new(None, Some(folder.join("k")), None);
+        assert_eq!(text(supplier.supply(&other)), "ffff T f");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn map_of_a_process() {
+        let pid = std::process::id();
+        let path = format!("/tmp/perf-{pid}.map");
+        fs::write(&path, "7f00 10 made at run time\n").unwrap();
+        let supplier = FileSupplier::new(None, None, None);
+        let found = supplier.supply(&Need::PerfMap { pid });
+        fs::remove_file(&path).unwrap();
+        assert_eq!(text(found), "7f00 10 made at run time\n");
+    }
+
+    #[test]
+    fn a_process_with_other_mounts() {
+        // A shell with mounts of its own, in which /mnt holds a file that is not here.
+        let script = "mount -t tmpfs none /mnt && echo theirs > /mnt/xprof-only-there && echo ready && read line";
+        let mut shell = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        let supplier = FileSupplier::new(None, None, None);
+        let theirs = supplier.supply(&need("/mnt/xprof-only-there", Some(shell.id())));
+        let ours = supplier.supply(&need("/mnt/xprof-only-there", Some(std::process::id())));
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert_eq!(text(theirs), "theirs\n");
+        assert_eq!(ours.err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn vdso_has_the_clock() {
+        let symbolizer = Symbolizer::new(Arc::new(FileSupplier::new(None, None, None)));
+        let vdso = Module { path: b"[vdso]".into(), kind: ModuleKind::Vdso, build_id: None, pid: None };
+        let offsets: Vec<u64> = (0..0x2000).collect();
+        let (found, missing) = symbolizer.lookup(&vdso, &offsets);
+        let names: std::collections::BTreeSet<_> = found.iter().flatten().map(|s| s.name.to_string()).collect();
+        // Its functions have a name for libraries and one for programs; both are in its table.
+        assert!(names.iter().any(|n| n.ends_with("clock_gettime")), "{names:?} {missing:?}");
+        assert_eq!(missing, None);
+    }
+}

@@ -1,4 +1,7 @@
 //! perf's own numbers for a recording, and xprof's, in the same shape.
+//!
+//! What perf 6.1 calls `pid` in reports is the thread; it has no key for the process, so that one is added up from
+//! `perf script`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,12 +12,29 @@ use crate::{stdout, xprof};
 /// (event, values of the keys) -> (samples, period).
 pub type Sums = BTreeMap<(String, Vec<String>), (u64, u64)>;
 
-/// `perf report`'s sums by perf's sort keys (`comm`, `dso`, `sym`, `pid`, `tid`, `cpu`).
+/// perf's sums by `comm`, `dso`, `sym`, `pid` (alone), `tid`, `cpu`.
 pub fn perf_sums(recording: &Path, keys: &[&str]) -> Sums {
-    let fields = format!("sample,period,{}", keys.join(","));
+    if keys == ["pid"] {
+        return perf_process_sums(recording);
+    }
+    let perfs: Vec<&str> = keys.iter().map(|&key| if key == "tid" { "pid" } else { key }).collect();
+    let fields = format!("sample,period,{}", perfs.join(","));
     let text = stdout(
         Command::new("perf")
-            .args(["report", "--stdio", "--no-children", "-g", "none", "-t", "\x01", "-F", &fields, "-i"])
+            .args([
+                "report",
+                "--stdio",
+                "--no-children",
+                "-g",
+                "none",
+                "--no-group",
+                "--no-inline",
+                "-t",
+                "\x01",
+                "-F",
+                &fields,
+                "-i",
+            ])
             .arg(recording),
     );
     let mut sums = Sums::new();
@@ -36,10 +56,26 @@ pub fn perf_sums(recording: &Path, keys: &[&str]) -> Sums {
     sums
 }
 
-/// perf decorates: `  123:comm` for pid and tid, `[k] name` for symbols.
+fn perf_process_sums(recording: &Path) -> Sums {
+    let text = stdout(
+        Command::new("perf").args(["script", "--no-inline", "-G", "-F", "pid,period,event", "-i"]).arg(recording),
+    );
+    let mut sums = Sums::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let mut words = line.split_whitespace();
+        let mut number = || words.next().and_then(|w| w.parse::<u64>().ok());
+        let (Some(pid), Some(period)) = (number(), number()) else { panic!("perf's line {line:?}") };
+        let event = words.next().unwrap_or_default().trim_end_matches(':').to_owned();
+        let sum = sums.entry((event, vec![pid.to_string()])).or_default();
+        *sum = (sum.0 + 1, sum.1 + period);
+    }
+    sums
+}
+
+/// perf decorates: `  123:comm` for threads, `[k] name` for symbols.
 fn perf_value(key: &str, value: &str) -> String {
     match key {
-        "pid" | "tid" => value.split(':').next().unwrap_or_default().trim().to_owned(),
+        "tid" => value.split(':').next().unwrap_or_default().trim().to_owned(),
         "cpu" => value.parse::<i64>().map_or(value.to_owned(), |n| n.to_string()),
         "sym" => value.split_once("] ").map_or(value, |(_, name)| name).to_owned(),
         _ => value.to_owned(),

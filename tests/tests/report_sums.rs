@@ -18,9 +18,15 @@ fn record(dir: &Path, name: &str, options: &[&str], command: &str) -> std::path:
 
 /// All keys whose sums have to be exactly perf's.
 fn same(file: &Path) {
-    for keys in [&["comm", "dso"][..], &["comm"], &["pid"], &["tid"], &["dso"], &["comm", "pid", "tid", "dso"]] {
+    for keys in [&["comm", "dso"][..], &["comm"], &["tid"], &["dso"], &["comm", "tid", "dso"]] {
         assert_equal(file, keys);
     }
+}
+
+/// The same, and by process.
+fn same_and_by_process(file: &Path) {
+    same(file);
+    assert_equal(file, &["pid"]);
 }
 
 /// Processes that fork, exec, thread, and die.
@@ -37,16 +43,16 @@ fn busy(dir: &Path) -> String {
 fn plain_and_with_frame_pointers() {
     let dir = tempfile::tempdir().unwrap();
     let busy = busy(dir.path());
-    same(&record(dir.path(), "plain", &["-e", "cpu-clock", "-F", "5000"], &busy));
-    same(&record(dir.path(), "fp", &["-e", "cpu-clock", "-F", "5000", "-g"], &busy));
+    same_and_by_process(&record(dir.path(), "plain", &["-e", "cpu-clock", "-F", "5000"], &busy));
+    same_and_by_process(&record(dir.path(), "fp", &["-e", "cpu-clock", "-F", "5000", "-g"], &busy));
 }
 
 #[test]
 fn every_page_fault() {
     let dir = tempfile::tempdir().unwrap();
     let busy = busy(dir.path());
-    same(&record(dir.path(), "faults", &["-e", "page-faults", "-c", "1"], &busy));
-    same(&record(dir.path(), "addr", &["-e", "page-faults", "-c", "1", "-d", "-g"], &busy));
+    same_and_by_process(&record(dir.path(), "faults", &["-e", "page-faults", "-c", "1"], &busy));
+    same_and_by_process(&record(dir.path(), "addr", &["-e", "page-faults", "-c", "1", "-d", "-g"], &busy));
 }
 
 #[test]
@@ -80,9 +86,14 @@ fn the_whole_machine_by_cpu() {
 fn other_forms_of_file() {
     let dir = tempfile::tempdir().unwrap();
     let busy = busy(dir.path());
-    same(&record(dir.path(), "zstd", &["-z", "-e", "cpu-clock", "-F", "5000", "-g"], &busy));
+    same_and_by_process(&record(dir.path(), "zstd", &["-z", "-e", "cpu-clock", "-F", "5000", "-g"], &busy));
     same(&record(dir.path(), "buildid", &["--buildid-mmap", "-e", "cpu-clock", "-F", "5000"], &busy));
-    same(&record(dir.path(), "dwarf", &["--call-graph", "dwarf,4096", "-e", "cpu-clock", "-F", "500"], &busy));
+    same_and_by_process(&record(
+        dir.path(),
+        "dwarf",
+        &["--call-graph", "dwarf,4096", "-e", "cpu-clock", "-F", "500"],
+        &busy,
+    ));
     same(&record(dir.path(), "threads", &["--threads", "-a", "-e", "cpu-clock", "-F", "2000"], &busy));
     let pipe = dir.path().join("pipe");
     let command = format!("perf record -o - -e cpu-clock -F 5000 -- bash -c '{busy}' > {} 2>/dev/null", pipe.display());

@@ -284,11 +284,9 @@ fn pmu_term(found: &mut Found, pmu: &Pmu, term: &Term<'_>) -> Result<()> {
         format.set(&mut found.spec.attr, value);
         return Ok(());
     }
-    if term.value.is_none() && !COMMON_TERMS.contains(&key) && ELSEWHERE.iter().all(|e| e.0 != key) {
-        if let Some(config) = raw(key) {
-            found.spec.attr.config = config;
-            return Ok(());
-        }
+    if let Some(config) = raw(key).filter(|_| term.value.is_none()) {
+        found.spec.attr.config = config;
+        return Ok(());
     }
     if COMMON_TERMS.contains(&key) || ELSEWHERE.iter().any(|e| e.0 == key) {
         return common_term(found, term, term.key);

@@ -9,7 +9,9 @@ use xprof_perfdata::attr::Attr;
 
 use super::ladder::{self, May, Place};
 use super::{Kernel, attrs, cpus};
+use crate::event::pmu::Pmu;
 use crate::event::{EventGroup, EventSpec};
+use crate::machine::Machine;
 use crate::sys::file::read_small;
 
 const DEVICES: &str = "/sys/bus/event_source/devices";
@@ -43,7 +45,10 @@ pub(crate) fn default_event(kernel: &dyn Kernel) -> (Vec<EventGroup>, String) {
         }
     }
     let Some(first) = groups.first().map(|group| &group.events[0]) else {
+        // Without counters the kernel still complains of permissions first.
+        let none = Pmu::cores(&Machine::here()).is_empty();
         let why = match refusal.as_ref().map(|error| (error.raw_os_error(), error)) {
+            _ if none => "this machine offers no hardware counters".to_owned(),
             Some((Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP), _)) => {
                 "this machine offers no hardware counters".to_owned()
             }

@@ -116,10 +116,8 @@ fn lockdown(machine: &Machine) -> Option<String> {
 }
 
 fn hypervisor(machine: &Machine) -> Option<String> {
-    if let Ok(kind) = machine::text(&machine.sys.join("hypervisor/type")) {
-        if kind.trim() == "xen" {
-            return Some("Xen".into());
-        }
+    if machine::text(&machine.sys.join("hypervisor/type")).is_ok_and(|kind| kind.trim() == "xen") {
+        return Some("Xen".into());
     }
     let cpuinfo = machine::text(&machine.proc.join("cpuinfo")).ok()?;
     let flags = cpuinfo.lines().find(|l| l.starts_with("flags"))?;

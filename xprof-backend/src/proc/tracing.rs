@@ -70,10 +70,10 @@ fn sized(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Subsystem and name of a tracepoint: those of its own name if its number agrees, else found by the number.
 fn name_of(machine: &Machine, event: &EventSpec) -> Result<Option<(String, String)>> {
-    if let Some((system, name)) = event.name.split_once(':') {
-        if tracepoint::id(machine, system, name)? == Some(event.attr.config) {
-            return Ok(Some((system.to_owned(), name.to_owned())));
-        }
+    if let Some((system, name)) = event.name.split_once(':')
+        && tracepoint::id(machine, system, name)? == Some(event.attr.config)
+    {
+        return Ok(Some((system.to_owned(), name.to_owned())));
     }
     for (system, name) in tracepoint::matching(machine, "*", "*")? {
         if tracepoint::id(machine, &system, &name)? == Some(event.attr.config) {

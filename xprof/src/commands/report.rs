@@ -9,6 +9,7 @@ use xprof_profile::profile::{Builder, Filter, Key, Profile};
 use xprof_ui::{Format, table};
 
 use crate::naming::Naming;
+use crate::terminal::Output;
 use crate::{Global, input, time};
 
 /// Options of `xprof report`.
@@ -145,7 +146,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
             }
         }
     }
-    std::io::stdout().lock().write_all(out.as_bytes())?;
+    Output::new().write_all(out.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -72,13 +72,38 @@ fn explained(error: &anyhow::Error) -> String {
         let _ = writeln!(text, "xprof: {problem}\n  -e {event}\n     {:column$}^", "");
         return text;
     }
-    let _ = writeln!(text, "xprof: {error:#}");
+    let _ = writeln!(text, "xprof: {}", sentence(error));
     if let Some(advice) = backend.and_then(remedy::of) {
         let _ = writeln!(text, "  cause: {}\n  try:   {}", advice.cause, advice.next);
     }
     text
 }
 
+/// The chain of causes, each said once: our own errors already name the system's answer.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            let _ = write!(text, ": {cause}");
+        }
+    }
+    text
+}
+
 fn broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let refused = || io::Error::from_raw_os_error(2);
+        let ours = anyhow::Error::new(xprof_backend::Error::os("open x", refused())).context("cannot record");
+        assert_eq!(sentence(&ours), format!("cannot record: cannot open x: {}", refused()));
+        let plain = anyhow::Error::new(refused()).context("cannot open y");
+        assert_eq!(sentence(&plain), format!("cannot open y: {}", refused()));
+    }
 }

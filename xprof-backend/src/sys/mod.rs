@@ -5,11 +5,10 @@
 //!
 //! * [`perf`]: `perf_event_open` and its ioctls.
 //! * [`ring`]: the ring buffer shared with the kernel (or with a simulated one).
-//! * [`clock`], [`affinity`], [`limits`]: clocks, CPUs of threads, resource limits.
+//! * [`clock`], [`limits`]: clocks, resource limits.
 //! * [`process`]: a command that waits to be started; [`signal`]: signals as bytes of a pipe.
 //! * [`file`]: the one place where files are opened.
 
-pub mod affinity;
 pub mod clock;
 pub mod file;
 pub mod inherited;

@@ -15,7 +15,7 @@ mod time;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 /// A sampling profiler for Linux and for whole Xen hosts.
 #[derive(Debug, Parser)]
@@ -59,15 +59,21 @@ enum Command {
     Archive(commands::archive::Options),
 }
 
-/// The definition of every option: what man pages and completions are made from.
+/// The definition of every option: what man pages and completions are made from. `--help` is the short help of each
+/// command, `help COMMAND` the long one.
 pub fn command_line() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+    fn short_help(command: clap::Command) -> clap::Command {
+        let help = clap::Arg::new("help").short('h').long("help").action(clap::ArgAction::HelpShort);
+        command.disable_help_flag(true).arg(help.help("Show this; `xprof help COMMAND` shows more"))
+    }
+    short_help(<Cli as clap::CommandFactory>::command()).mut_subcommands(short_help)
 }
 
 /// Runs what the arguments of this process say; the exit status is `main`'s.
 pub fn run() -> ExitCode {
     let arguments = record::arguments::attach_levels(std::env::args_os().collect(), command_line);
-    let cli = Cli::parse_from(arguments);
+    let matches = command_line().get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Record(options) => commands::record::run(options, &cli.global),
         Command::Report(options) => commands::report::run(options, &cli.global),

@@ -82,10 +82,7 @@ fn of_open(
             no_pmu(facts)
         }
         errno::NOENT => advice("this CPU does not have the event", "xprof list"),
-        errno::OPNOTSUPP => advice(
-            format!("the counter of {event} can be read, but raises no interrupt to take samples by"),
-            format!("xprof record -e cpu-clock .. instead, or count it: perf stat -e {event}"),
-        ),
+        errno::OPNOTSUPP => no_sampling(event),
         errno::NODEV => match target.cpu.filter(|cpu| !machine.online_cpus().contains(cpu)) {
             Some(cpu) => {
                 advice(format!("CPU {cpu} is offline or does not exist"), "cat /sys/devices/system/cpu/online")
@@ -109,12 +106,21 @@ fn of_open(
             "sudo fuser -v /proc/sys/kernel/perf_event_paranoid; pgrep -a perf",
         ),
         errno::NOSPC => advice("all breakpoint registers of the CPU are in use (x86 has 4)", "fewer mem: events"),
+        errno::INVAL if catalog::try_open(machine, event).is_ok() => no_sampling(event),
         errno::INVAL => advice(
             "the kernel knows the PMU, but not this combination of event, modifiers and sampling",
             format!("xprof list '{}*'", event.split([':', '/']).next().unwrap_or(event)),
         ),
         _ => None,
     }
+}
+
+/// A PMU without an interrupt, such as msr or an uncore PMU.
+fn no_sampling(event: &str) -> Option<Advice> {
+    advice(
+        format!("the counter of {event} can be read, but raises no interrupt to take samples by"),
+        "xprof record -e cpu-clock ..",
+    )
 }
 
 /// EACCES and EPERM: paranoid level, seccomp, lockdown, somebody else's process.
@@ -205,6 +211,24 @@ pub(crate) fn seccomp(facts: &Permissions) -> Option<Advice> {
     )
 }
 
+/// Kernel addresses that read as zero.
+pub(crate) fn kernel_names(facts: &Permissions) -> Advice {
+    match facts.kptr_restrict {
+        Some(0) => Advice {
+            cause: "without CAP_SYSLOG they are shown only where perf_event_paranoid is 1 or less".into(),
+            next: sysctl(facts, 1),
+        },
+        Some(1) => Advice {
+            cause: "kernel.kptr_restrict is 1: only CAP_SYSLOG sees them".into(),
+            next: "sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1".into(),
+        },
+        _ => Advice {
+            cause: "kernel.kptr_restrict is 2: not even root sees them".into(),
+            next: "sudo sysctl kernel.kptr_restrict=1".into(),
+        },
+    }
+}
+
 /// No counters: nearly always a virtual machine.
 pub(crate) fn no_pmu(facts: &Permissions) -> Option<Advice> {
     let next = match facts.hypervisor.as_deref() {
@@ -268,7 +292,7 @@ fn of_call(machine: &Machine, facts: &Permissions, attempt: &str, source: &io::E
         return match source.kind() {
             io::ErrorKind::PermissionDenied => advice(
                 "only root may read tracefs, and tracepoints are found there",
-                format!("sudo mount -o remount,mode=755 {} && {}", tracing.display(), sysctl(facts, -1)),
+                format!("sudo mount -o remount,mode=755 {}   then {}", tracing.display(), sysctl(facts, -1)),
             ),
             io::ErrorKind::NotFound => {
                 advice("tracefs is not mounted", format!("sudo mount -t tracefs nodev {}", tracing.display()))

@@ -137,9 +137,8 @@ fn kernel_names(machine: &Machine, facts: &Permissions) -> Check {
     match proc::kernel(machine) {
         Ok(_) => check(NAME, State::Works, "/proc/kallsyms names the kernel's functions", None),
         Err(error) => {
-            let level = if facts.is_perfmon() { 1 } else { 0 };
-            let command = format!("sudo sysctl kernel.kptr_restrict={level}");
-            check(NAME, State::Fails, error.to_string(), Some(command))
+            let advice = remedy::kernel_names(facts);
+            check(NAME, State::Fails, format!("{error}: {}", advice.cause), Some(advice.next))
         }
     }
 }

@@ -69,6 +69,15 @@ pub fn command_line() -> clap::Command {
     short_help(<Cli as clap::CommandFactory>::command()).mut_subcommands(short_help)
 }
 
+/// What `xprof report -i FILE` does.
+pub(crate) fn report_on(path: &std::path::Path, global: &Global) -> anyhow::Result<ExitCode> {
+    let arguments = ["xprof".as_ref(), "report".as_ref(), "-i".as_ref(), path.as_os_str()];
+    match Cli::try_parse_from(arguments)?.command {
+        Command::Report(options) => commands::report::run(options, global),
+        _ => Ok(ExitCode::from(exit::FAILED)),
+    }
+}
+
 /// Runs what the arguments of this process say; the exit status is `main`'s.
 pub fn run() -> ExitCode {
     let arguments = record::arguments::attach_levels(std::env::args_os().collect(), command_line);

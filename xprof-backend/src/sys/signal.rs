@@ -82,6 +82,20 @@ pub fn catch(signals: &[Signal]) -> io::Result<Signals> {
     Ok(Signals(()))
 }
 
+/// Gives these signals their default effect back. What has arrived and was not read yet is dropped.
+pub fn release(signals: &[Signal]) {
+    for &signal in signals {
+        // SAFETY: sigaction with initialized structs.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            let known = libc::sigaction(signal as i32, std::ptr::null(), &mut old) == 0;
+            if known && old.sa_sigaction == write_number as extern "C" fn(libc::c_int) as usize {
+                libc::signal(signal as i32, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
 impl Signals {
     /// Polls readable when a signal has arrived.
     pub fn fd(&self) -> Option<BorrowedFd<'static>> {

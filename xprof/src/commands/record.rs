@@ -105,5 +105,10 @@ pub(crate) struct Options {
 /// Runs `xprof record`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     let recording = record::plan::resolve(options, &|text| Ok(xprof_backend::event::parse(text)?))?;
-    record::run(recording, global)
+    let report = recording.report.then(|| recording.file.path.clone()).flatten();
+    let code = record::run(recording, global)?;
+    if let Some(path) = report {
+        crate::report_on(&path, global)?;
+    }
+    Ok(code)
 }

@@ -23,38 +23,61 @@ pub(crate) fn refuse_terminal(path: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the recording for writing. What stood there before is kept as `FILE.old`.
-pub(crate) fn create(path: Option<&Path>) -> anyhow::Result<Output<fs::File>> {
+/// A recording that does not have its name yet: nothing that stands there is touched before it begins.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// The name it has and the name it gets; `None` when there is nothing to rename.
+    names: Option<(PathBuf, PathBuf)>,
+}
+
+/// Opens a recording for writing, under another name until [`Pending::begin`]. `path` is `None` for stdout.
+pub(crate) fn create(path: Option<&Path>) -> anyhow::Result<(Output<fs::File>, Pending)> {
     let Some(path) = path else {
         let copy = io::stdout().as_fd().try_clone_to_owned().context("cannot use stdout")?;
-        return Ok(Output::Pipe(fs::File::from(copy)));
+        return Ok((Output::Pipe(fs::File::from(copy)), Pending { names: None }));
     };
-    let stream = fs::metadata(path).is_ok_and(|m| m.file_type().is_fifo());
-    if has_old(Some(path)) {
-        let old = with_suffix(path, "old");
-        fs::rename(path, &old).with_context(|| format!("cannot rename {} to {}", path.display(), old.display()))?;
+    let before = fs::metadata(path).ok();
+    if before.as_ref().is_some_and(|m| m.is_dir()) {
+        anyhow::bail!("cannot create {}: it is a directory", path.display());
     }
+    // A device or a FIFO is written as it is.
+    let special = before.as_ref().is_some_and(|m| !m.is_file());
+    let stream = before.is_some_and(|m| m.file_type().is_fifo());
+    let made = if special { path.into() } else { with_suffix(path, &format!("{}.new", std::process::id())) };
     let file = fs::OpenOptions::new()
         .read(!stream)
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create(!special)
+        .truncate(!special)
         .mode(0o600)
-        .open(path)
+        .open(&made)
         .with_context(|| format!("cannot create {}", path.display()))?;
-    Ok(if stream { Output::Pipe(file) } else { Output::File(file) })
+    let output = if stream { Output::Pipe(file) } else { Output::File(file) };
+    Ok((output, Pending { names: (!special).then(|| (made, path.into())) }))
 }
 
-/// Takes a recording back that never began: what stood there before is put back.
-pub(crate) fn withdraw(path: Option<&Path>, had_old: bool) {
-    let Some(path) = path.filter(|p| p.metadata().is_ok_and(|m| m.is_file())) else { return };
-    // Nothing better can be done when this fails.
-    let _ = if had_old { fs::rename(with_suffix(path, "old"), path) } else { fs::remove_file(path) };
+impl Pending {
+    /// Gives the recording its name; an older one becomes `FILE.old`.
+    pub(crate) fn begin(mut self) -> anyhow::Result<()> {
+        let Some((made, path)) = &self.names else { return Ok(()) };
+        let rename = |from: &Path, to: &Path| {
+            fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
+        };
+        if fs::metadata(path).is_ok_and(|m| m.len() > 0) {
+            rename(path, &with_suffix(path, "old"))?;
+        }
+        rename(made, path)?;
+        self.names = None;
+        Ok(())
+    }
 }
 
-/// True when [`create`] will set a file aside.
-pub(crate) fn has_old(path: Option<&Path>) -> bool {
-    path.and_then(|path| fs::metadata(path).ok()).is_some_and(|m| m.is_file() && m.len() > 0)
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some((made, _)) = &self.names {
+            let _ = fs::remove_file(made);
+        }
+    }
 }
 
 /// Gives a finished file the name that perf gives it, `FILE.YYYYMMDDhhmmsscc`.

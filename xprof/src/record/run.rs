@@ -9,9 +9,11 @@ use crossbeam_channel::{Receiver, never, select};
 use xprof_backend::machine::Machine;
 use xprof_backend::native::Native;
 use xprof_backend::plan::Target;
+use xprof_backend::replay::Replay;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal};
 use xprof_backend::{Backend, Message, Session, Stats};
+use xprof_perfdata::feature::Features;
 
 use super::control::{Command, Ends, Event, Listener};
 use super::plan::Recording;
@@ -19,10 +21,12 @@ use super::values::{BackendChoice, Switch};
 use super::writer::{Sink, Totals};
 use super::{child, facts, output, running};
 use crate::Global;
-use crate::exit::Failure;
 
 /// With nothing to do, the loop looks at its timers this often.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// What is caught while a recording runs.
+const SIGNALS: [Signal; 5] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User2, Signal::Child];
 
 /// Why a recording ended.
 #[derive(Debug)]
@@ -42,8 +46,7 @@ enum End {
 /// Records.
 pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<ExitCode> {
     output::refuse_terminal(recording.file.path.as_deref())?;
-    let kinds = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User2, Signal::Child];
-    let signals = signal::catch(&kinds).context("cannot catch signals")?;
+    let signals = signal::catch(&SIGNALS).context("cannot catch signals")?;
     let ends = recording.run.control.as_ref().map(Ends::open).transpose()?.unwrap_or_default();
     let waiting = if recording.command.is_empty() { None } else { Some(child::fork(&recording.command)?) };
     if let (Target::Command(pid), Some(waiting)) = (&mut recording.plan.target, &waiting) {
@@ -51,26 +54,25 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     }
     let backend: Box<dyn Backend> = match &recording.backend {
         BackendChoice::Auto | BackendChoice::Native => Box::new(Native::new()),
-        BackendChoice::Replay(_) => {
-            return Err(Failure::usage("record: replay:FILE is read with report and script").into());
-        }
+        BackendChoice::Replay(path) => Box::new(Replay::new(path)),
     };
     let mut session = backend.open(&recording.plan)?;
     let machine = Machine::here();
+    // A replayed recording tells itself what was running.
+    let live = !matches!(recording.backend, BackendChoice::Replay(_));
     let mut notes = session.describe().notes.clone();
-    let features = facts::features(&machine, session.describe(), &recording)?;
-    let path = recording.file.path.clone();
-    let had_old = output::has_old(path.as_deref());
-    let mut sink = Sink::create(recording.file.clone(), session.describe(), recording.plan.overwrite, features)?;
-    let set_up = || -> anyhow::Result<_> {
+    let features = if live { facts::features(&machine, session.describe(), &recording)? } else { Features::default() };
+    let (mut sink, pending) =
+        Sink::create(recording.file.clone(), session.describe(), recording.plan.overwrite, features)?;
+    if live {
         sink.synthesized(&running::kernel(&machine, session.describe(), &mut notes))?;
-        let listener = Listener::start(signals, ends)?;
-        session.start()?;
-        let synthesis = running::processes(&recording.plan.target, session.describe())?;
-        let child = waiting.map(|waiting| child::execute(waiting, &recording.command)).transpose()?;
-        Ok((listener, synthesis, child))
-    };
-    let (listener, synthesis, child) = set_up().inspect_err(|_| output::withdraw(path.as_deref(), had_old))?;
+    }
+    let listener = Listener::start(signals, ends)?;
+    session.start()?;
+    let told = if live { &recording.plan.target } else { &Target::Command(0) };
+    let synthesis = running::processes(told, session.describe())?;
+    let child = waiting.map(|waiting| child::execute(waiting, &recording.command)).transpose()?;
+    pending.begin()?;
 
     let now = Instant::now();
     let mut run = Run {
@@ -92,7 +94,9 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     };
     notes.drain(..).for_each(|note| run.say(&note));
     let end = run.until_end();
-    run.finish(end)
+    let finished = run.finish(end);
+    signal::release(&SIGNALS);
+    finished
 }
 
 /// A recording that runs.

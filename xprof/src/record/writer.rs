@@ -18,7 +18,7 @@ use xprof_perfdata::write::{Output, Writer};
 use super::census::Census;
 use super::compress::{DECOMPRESSED_MAX, Packer};
 use super::keep::Keep;
-use super::output;
+use super::output::{self, Pending};
 use super::plan;
 use super::rounds::Rounds;
 
@@ -68,13 +68,13 @@ struct Open {
 }
 
 impl Open {
-    fn new(to: &plan::File, events: &Events, features: &Features) -> anyhow::Result<Open> {
+    fn new(to: &plan::File, events: &Events, features: &Features) -> anyhow::Result<(Open, Pending)> {
         let mut features = features.clone();
         let packer = to.compression.map(Packer::new).transpose()?;
         features.compressed = to.compression.map(|level| compressed(level, 1));
-        let output = output::create(to.path.as_deref())?;
+        let (output, pending) = output::create(to.path.as_deref())?;
         let writer = Writer::begin(output, events, &features).context("cannot begin the recording")?;
-        Ok(Open {
+        let open = Open {
             writer: Some(writer),
             packer,
             census: Census::new(events),
@@ -83,7 +83,8 @@ impl Open {
             refreshed: Instant::now(),
             stale: false,
             complete: false,
-        })
+        };
+        Ok((open, pending))
     }
 
     fn append(&mut self, bytes: &[u8], events: &Events) -> xprof_perfdata::Result<()> {
@@ -132,16 +133,17 @@ fn compressed(level: i32, ratio: u32) -> Compressed {
 }
 
 impl Sink {
-    /// Creates the file and writes its head. `features` are those known by now.
+    /// Creates the file and writes its head; it gets its name when the recording begins. `features` are those known
+    /// by now.
     pub(crate) fn create(
         to: plan::File,
         session: &Description,
         overwrite: bool,
         features: Features,
-    ) -> anyhow::Result<Sink> {
-        let open = Open::new(&to, &session.events, &features)?;
+    ) -> anyhow::Result<(Sink, Pending)> {
+        let (open, pending) = Open::new(&to, &session.events, &features)?;
         let ordered = session.clockid.is_some() && !overwrite;
-        Ok(Sink {
+        let sink = Sink {
             to,
             events: session.events.clone(),
             clockid: session.clockid,
@@ -149,7 +151,8 @@ impl Sink {
             rounds: ordered.then(|| Rounds::new(session.rings)),
             open,
             before: Totals::default(),
-        })
+        };
+        Ok((sink, pending))
     }
 
     /// Appends records of what was running before the recording.
@@ -196,7 +199,9 @@ impl Sink {
     /// Ends the file and begins another; where the finished one is now. The new one wants its synthesized records.
     pub(crate) fn switch(&mut self, notes: &mut Vec<String>) -> anyhow::Result<Option<PathBuf>> {
         let finished = self.close(notes)?;
-        self.open = Open::new(&self.to, &self.events, &self.features)?;
+        let (open, pending) = Open::new(&self.to, &self.events, &self.features)?;
+        pending.begin()?;
+        self.open = open;
         if let (Some(rounds), Some(now)) = (&mut self.rounds, self.clockid.and_then(|id| clock::now(id).ok())) {
             rounds.written(now);
         }

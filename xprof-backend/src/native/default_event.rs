@@ -1,26 +1,23 @@
 //! The event of a recording that names none: cycles at the highest precision that opens, on every core PMU of a hybrid
 //! machine, else cpu-clock.
 
-use std::fs;
-use std::path::Path;
-
 use xprof_perfdata::abi::{attr_flag as flag, event_type, hardware, software};
 use xprof_perfdata::attr::Attr;
 
 use super::ladder::{self, May, Place};
-use super::{Kernel, attrs, cpus};
+use super::{Kernel, attrs};
 use crate::event::pmu::Pmu;
 use crate::event::{EventGroup, EventSpec};
 use crate::machine::Machine;
-use crate::sys::file::read_small;
-
-const DEVICES: &str = "/sys/bus/event_source/devices";
 
 /// The default event's groups (one for each core PMU), and a sentence that says which it is and why.
 pub(crate) fn default_event(kernel: &dyn Kernel) -> (Vec<EventGroup>, String) {
-    let mut pmus = core_pmus();
-    if pmus.is_empty() {
-        pmus.push((String::new(), 0, None));
+    let cores = Pmu::cores(&Machine::here());
+    let no_counters = cores.is_empty();
+    let mut pmus: Vec<_> = cores.into_iter().map(|pmu| (pmu.name, pmu.kind, pmu.cpus)).collect();
+    // With one kind of core the event needs no PMU's name, nor even that the PMU shows in sysfs.
+    if pmus.len() < 2 {
+        pmus = vec![(String::new(), 0, None)];
     }
     let mut groups = Vec::new();
     let mut refusal = None;
@@ -46,9 +43,8 @@ pub(crate) fn default_event(kernel: &dyn Kernel) -> (Vec<EventGroup>, String) {
     }
     let Some(first) = groups.first().map(|group| &group.events[0]) else {
         // Without counters the kernel still complains of permissions first.
-        let none = Pmu::cores(&Machine::here()).is_empty();
         let why = match refusal.as_ref().map(|error| (error.raw_os_error(), error)) {
-            _ if none => "this machine offers no hardware counters".to_owned(),
+            _ if no_counters => "this machine offers no hardware counters".to_owned(),
             Some((Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP), _)) => {
                 "this machine offers no hardware counters".to_owned()
             }
@@ -70,20 +66,4 @@ fn lone(name: String, mut attr: Attr, cpus: Option<Vec<u32>>) -> EventGroup {
     let name = if user_only { attrs::user_only(&name) } else { name };
     let spec = EventSpec { name, attr, cpus, precise_is_fixed: false, rate_is_fixed: false };
     EventGroup { events: vec![spec], leader_sampling: false, name: String::new() }
-}
-
-/// Core PMUs of a hybrid machine: those with a list of their own CPUs. Empty on a machine with one kind of core.
-fn core_pmus() -> Vec<(String, u32, Option<Vec<u32>>)> {
-    let Ok(entries) = fs::read_dir(DEVICES) else { return Vec::new() };
-    let text = |path: &Path| read_small(path, 4096).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let mut pmus: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let cpus = cpus::parse(&text(&entry.path().join("cpus"))?)?;
-            let number = text(&entry.path().join("type"))?.trim().parse().ok()?;
-            Some((entry.file_name().to_string_lossy().into_owned(), number, Some(cpus)))
-        })
-        .collect();
-    pmus.sort();
-    if pmus.len() < 2 { Vec::new() } else { pmus }
 }

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use xprof_perfdata::abi::attr_flag;
 
 use super::attrs::Completed;
 use super::ladder::{self, May, Place};
 use super::{Kernel, cpus};
-use crate::sys::file::read_small;
+use crate::machine::Machine;
 use crate::sys::{limits, perf, ring};
 use crate::{Error, Result};
 
@@ -70,11 +69,9 @@ impl Pages {
     /// perf's size (the share that `perf_event_mlock_kb` gives every CPU, rounded down to a power of two) for samples,
     /// half of it for side-band records.
     pub(crate) fn usual() -> Pages {
-        let kilobytes = read_small(Path::new("/proc/sys/kernel/perf_event_mlock_kb"), 64)
-            .ok()
-            .and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse::<usize>().ok())
-            .unwrap_or(516)
-            .clamp(8, 512 << 10);
+        let setting = Machine::here().kernel_setting("perf_event_mlock_kb");
+        let kilobytes =
+            setting.and_then(|kilobytes| usize::try_from(kilobytes).ok()).unwrap_or(516).clamp(8, 512 << 10);
         let page = ring::page_size();
         let pages = ((kilobytes << 10).saturating_sub(page) / page).clamp(2, 1 << 17);
         let samples = (pages + 1).next_power_of_two() / 2;

@@ -18,6 +18,7 @@ use super::open::{Handle, On, OpenRing, Opener, Options, Pages};
 use super::worker::{Control, MESSAGE_BYTES, UNDER_WAY, Worker};
 use super::{Kernel, attach, cpus, default_event};
 use crate::event::EventGroup;
+use crate::machine::Machine;
 use crate::plan::{Plan, Target};
 use crate::sys::file::{open_directory, read_small};
 use crate::sys::{clock, perf, ring};
@@ -192,9 +193,9 @@ const SIDE_BAND_FLAGS: u64 = attr_flag::MMAP
 
 /// `perf_event_max_sample_rate`, Hz.
 fn max_rate() -> u64 {
-    read_small(Path::new("/proc/sys/kernel/perf_event_max_sample_rate"), 64)
-        .ok()
-        .and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse().ok())
+    Machine::here()
+        .kernel_setting("perf_event_max_sample_rate")
+        .and_then(|rate| u64::try_from(rate).ok())
         .filter(|&rate| rate > 0)
         .unwrap_or(100_000)
 }

@@ -15,8 +15,8 @@ use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xprof_perfdata::source::Source;
 
-use super::cpus;
 use super::open::{Handle, OpenRing};
+use crate::machine::cpu_list;
 use crate::sys::file::File;
 use crate::sys::{clock, perf};
 use crate::{Drained, Error, Message};
@@ -258,7 +258,7 @@ impl Online {
             return None;
         }
         (self.text, self.length) = (text, length);
-        cpus::parse(&String::from_utf8_lossy(&text[..length]))
+        cpu_list(&String::from_utf8_lossy(&text[..length]))
     }
 }
 

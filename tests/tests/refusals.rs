@@ -142,7 +142,40 @@ fn the_kernel_needs_level_1() {
 fn tracepoints_are_closed_to_users() {
     let machine = Machine::new();
     let output = machine.nobody(&[], &["record", "-e", "sched:sched_switch", "--", "true"]);
-    refused(&output, 125, &["tracefs", "mount -o remount,mode=755", "perf_event_paranoid=-1"]);
+    refused(&output, 125, &["tracefs", "mount -o remount,mode=755,gid=$(id -g)", "perf_event_paranoid=-1"]);
+}
+
+/// The advice is followed step by step, until it works.
+#[test]
+fn the_advice_on_tracepoints_opens_them() {
+    let mut machine = Machine::new();
+    let _open = Remounted::new("mode=755,gid=65534");
+    let record = ["record", "-e", "sched:sched_switch", "--", "true"];
+    refused(&machine.nobody(&[], &record), 125, &["may not read tracepoints", "perf_event_paranoid=-1"]);
+    machine.set("perf_event_paranoid", "-1");
+    let output = machine.nobody(&[], &record);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// tracefs with other options, until the end of the test.
+struct Remounted;
+
+impl Remounted {
+    fn new(options: &str) -> Remounted {
+        Remounted::set(options);
+        Remounted
+    }
+
+    fn set(options: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{options}"), "/sys/kernel/tracing"]).status();
+        assert!(done.is_ok_and(|s| s.success()), "tracefs is mounted with {options}");
+    }
+}
+
+impl Drop for Remounted {
+    fn drop(&mut self) {
+        Remounted::set("mode=700,gid=0");
+    }
 }
 
 /// Debian's level 3 and Ubuntu's 4 answer EACCES to everything; other kernels know no such level, so a filter answers.

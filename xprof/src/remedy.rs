@@ -292,7 +292,12 @@ fn of_call(machine: &Machine, facts: &Permissions, attempt: &str, source: &io::E
         return match source.kind() {
             io::ErrorKind::PermissionDenied => advice(
                 "only root may read tracefs, and tracepoints are found there",
-                format!("sudo mount -o remount,mode=755 {}   then {}", tracing.display(), sysctl(facts, -1)),
+                // The files inside belong to a group and are closed to others: the mode alone is not enough.
+                format!(
+                    "sudo mount -o remount,mode=755,gid=$(id -g) {}   then {}",
+                    tracing.display(),
+                    sysctl(facts, -1)
+                ),
             ),
             io::ErrorKind::NotFound => {
                 advice("tracefs is not mounted", format!("sudo mount -t tracefs nodev {}", tracing.display()))

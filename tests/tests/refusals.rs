@@ -178,6 +178,13 @@ impl Drop for Remounted {
     }
 }
 
+#[test]
+fn root_of_a_user_namespace_is_not_root() {
+    let machine = Machine::new();
+    let output = machine.nobody(&["unshare", "-Ur"], &["record", "-a", "-e", "cpu-clock", "-d", "0.1"]);
+    refused(&output, 125, &["is not root for perf", "sudo sysctl kernel.perf_event_paranoid=0"]);
+}
+
 /// Debian's level 3 and Ubuntu's 4 answer EACCES to everything; other kernels know no such level, so a filter answers.
 #[test]
 fn levels_3_and_4_are_named() {

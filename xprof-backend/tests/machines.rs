@@ -287,6 +287,22 @@ fn kernel_and_cpu_of_another_machine() {
     assert!(error.contains("kptr_restrict is 2"), "{error}");
 }
 
+/// A container is one that cannot change the settings, not one that has a marker file.
+#[test]
+fn containers() {
+    let status = ("proc/self/status", "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000004000000000\nSeccomp:\t2\n");
+    let mount = "31 28 0:5 /sys /proc/sys ro,nosuid - proc proc rw\n";
+    let map = ("proc/self/uid_map", "         0          0 4294967295\n");
+    let docker = Fixture::new(&[status, map, (".dockerenv", ""), ("proc/self/mountinfo", mount)]);
+    let facts = proc::Permissions::read(&docker.machine());
+    assert_eq!((facts.container, facts.uid, facts.seccomp), (Some("Docker"), 1000, 2));
+    // CAP_PERFMON counts in the first user namespace alone.
+    assert!(facts.is_perfmon() && !facts.is_ipc_lock());
+    let rootless = Fixture::new(&[status, ("proc/self/uid_map", "0 1000 1\n"), (".dockerenv", "")]);
+    let facts = proc::Permissions::read(&rootless.machine());
+    assert_eq!((facts.container, facts.is_perfmon(), facts.in_user_namespace), (None, false, true));
+}
+
 /// Trees that lie: no panic, and an error or nothing.
 #[test]
 fn hostile_trees() {

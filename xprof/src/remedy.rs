@@ -164,7 +164,7 @@ fn refused(machine: &Machine, facts: &Permissions, event: &str, target: Target, 
     }
     if facts.in_user_namespace && facts.capabilities != 0 {
         return advice(
-            format!("root of a container is not root for perf, and kernel.perf_event_paranoid is {level}"),
+            format!("root of a user namespace is not root for perf, and kernel.perf_event_paranoid is {level}"),
             sysctl(facts, needed_level(machine, event, target)),
         );
     }
@@ -198,7 +198,7 @@ fn needed_level(machine: &Machine, event: &str, target: Target) -> i64 {
 /// How the paranoid level is lowered, from where this process is.
 pub(crate) fn sysctl(facts: &Permissions, level: i64) -> String {
     match facts.container {
-        Some(container) => format!("on the host of {container}: sudo sysctl kernel.perf_event_paranoid={level}"),
+        Some(container) => format!("outside {container}: sudo sysctl kernel.perf_event_paranoid={level}"),
         None => format!("sudo sysctl kernel.perf_event_paranoid={level}"),
     }
 }

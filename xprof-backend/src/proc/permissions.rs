@@ -24,7 +24,7 @@ pub struct Permissions {
     pub in_user_namespace: bool,
     /// `Seccomp:` of `/proc/self/status`: 0 none, 1 strict, 2 filter.
     pub seccomp: u32,
-    /// Runs in a container, as far as that can be seen.
+    /// Runs in a container that cannot change the kernel's settings; its runtime's name.
     pub container: Option<&'static str>,
     /// `kernel.perf_event_paranoid`; `None` when the kernel has no perf events.
     pub paranoid: Option<i64>,
@@ -99,12 +99,18 @@ fn in_user_namespace(machine: &Machine) -> bool {
         .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
+/// Container runtimes mount `/proc/sys` read-only, so that settings can be changed only outside. (`/.dockerenv` alone
+/// proves nothing: virtual machines are made from container images, too.)
 fn container(machine: &Machine) -> Option<&'static str> {
+    let mounts = machine::text(&machine.proc.join("self/mountinfo")).ok()?;
+    let closed = mounts.lines().any(|line| {
+        let mut fields = line.split(' ').skip(4);
+        fields.next() == Some("/proc/sys") && fields.next().is_some_and(|o| o.split(',').any(|o| o == "ro"))
+    });
     let root = machine.proc.parent().unwrap_or(Path::new("/"));
-    [(".dockerenv", "Docker"), ("run/.containerenv", "Podman"), ("run/systemd/container", "a container")]
-        .iter()
-        .find(|(file, _)| root.join(file).exists())
-        .map(|(_, name)| *name)
+    let named = [(".dockerenv", "Docker"), ("run/.containerenv", "Podman")];
+    let name = named.iter().find(|(file, _)| root.join(file).exists()).map_or("the container", |(_, name)| *name);
+    closed.then_some(name)
 }
 
 /// `none [integrity] confidentiality`: the chosen one stands in brackets.

@@ -261,19 +261,50 @@ fn tracing_data_is_that_of_perf() {
     let specs: Vec<_> = event::parse(text).unwrap().into_iter().flat_map(|g| g.events).collect();
     let ours = proc::tracing_data(&Machine::here(), &specs).unwrap().expect("there are tracepoints");
     let theirs = section(&file, feature::TRACING_DATA).expect("perf wrote it");
-    // perf keeps the order of the directory; ours is sorted. So: the same head, tail and formats.
-    let mut pieces = [split(&ours), split(&theirs)];
-    pieces.iter_mut().for_each(|p| p.sort());
-    let text = pieces.map(|p| p.iter().map(|l| l.escape_ascii().to_string()).collect::<Vec<_>>().join("\n"));
-    assert!(text[0] == text[1], "ours:\n{}\ntheirs:\n{}", text[0], text[1]);
+    // perf keeps the order of the directory, ours is sorted.
     assert_eq!(ours.len(), theirs.len());
+    let (ours, theirs) = (Tracing::parse(&ours), Tracing::parse(&theirs));
+    assert_eq!(ours.formats.len(), 3);
+    assert_eq!(ours, theirs);
     let none = event::parse("cpu-clock").unwrap();
     assert_eq!(proc::tracing_data(&Machine::here(), &none[0].events).unwrap(), None);
 }
 
-/// The lines of the blob.
-fn split(blob: &[u8]) -> Vec<&[u8]> {
-    blob.split(|&c| c == b'\n').collect()
+/// Tracing data taken apart, as `trace-event-read.c` does.
+#[derive(Debug, PartialEq)]
+struct Tracing {
+    /// Magic to `header_event`, text.
+    head: String,
+    /// (system, format), sorted.
+    formats: BTreeSet<(String, String)>,
+    /// kallsyms, printk formats, saved command lines.
+    tail: String,
+}
+
+impl Tracing {
+    fn parse(blob: &[u8]) -> Tracing {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut at = blob.windows(12).position(|w| w == b"header_page\0").unwrap() + 12;
+        let long = |at: usize| u64::from_ne_bytes(blob[at..at + 8].try_into().unwrap()) as usize;
+        let word = |at: usize| u32::from_ne_bytes(blob[at..at + 4].try_into().unwrap());
+        at += 8 + long(at) + "header_event\0".len();
+        at += 8 + long(at);
+        let head = text(&blob[..at]);
+        assert_eq!(word(at), 0, "formats of ftrace");
+        let mut formats = BTreeSet::new();
+        at += 8;
+        for _ in 0..word(at - 4) {
+            let end = at + blob[at..].iter().position(|&c| c == 0).unwrap();
+            let system = text(&blob[at..end]);
+            at = end + 5;
+            for _ in 0..word(end + 1) {
+                let size = long(at);
+                formats.insert((system.clone(), text(&blob[at + 8..at + 8 + size])));
+                at += 8 + size;
+            }
+        }
+        Tracing { head, formats, tail: text(&blob[at..]) }
+    }
 }
 
 /// Processes that come and go while /proc is read, and a thread that ends between two reads.

@@ -366,3 +366,26 @@ fn build_ids_of_what_was_mapped_are_listed() {
     assert!(list.contains(&format!("{id} {}", lab.touch.display())), "{list}");
     assert!(list.contains("libc.so.6"), "{list}");
 }
+
+#[test]
+fn an_archive_names_a_program_that_is_not_there() {
+    let lab = Lab::new();
+    stdout(lab.touching(&mut lab.record(&FAULTS), &["1000"]));
+    let archive = |args: &[&str]| {
+        let mut command = Command::new(xprof());
+        stdout(command.arg("archive").args(args).current_dir(lab.dir.path()).env("PERF_BUILDID_DIR", lab.path("cache")))
+    };
+    archive(&["-i", "perf.data"]);
+    fs::remove_file(&lab.touch).unwrap();
+    fs::create_dir(lab.path("there")).unwrap();
+    stdout(Command::new("tar").args(["xf", "perf.data.tar.gz", "-C", "there"]).current_dir(lab.dir.path()));
+    let there = lab.path("there");
+    let named = |tool: &Path, before: &[&str]| {
+        let mut script = Command::new(tool);
+        script.args(before).args(["script", "-i", "there/perf.data", "-F", "ip,sym"]).env("PERF_BUILDID_DIR", &there);
+        let text = stdout(script.current_dir(lab.dir.path()));
+        text.lines().filter(|line| line.trim_end().ends_with(" touch")).count()
+    };
+    assert_eq!(named(xprof(), &[]), 1000);
+    assert_eq!(named(Path::new("perf"), &["--buildid-dir", there.to_str().unwrap()]), 1000);
+}

@@ -2,6 +2,7 @@
 //! The command: arguments -> plan -> wiring. One file per sub-command; errors are printed here, with their remedy.
 //! A library only so that the release tools see the same options as the program.
 
+mod archive;
 mod commands;
 mod exit;
 mod input;

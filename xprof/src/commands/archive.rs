@@ -1,15 +1,46 @@
-//! `xprof archive`.
+//! `xprof archive`: its options.
 
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::Global;
+use anyhow::Context;
+
+use crate::supply::FileSupplier;
+use crate::{Global, archive, input};
 
 /// Options of `xprof archive`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {}
+#[command(after_help = "\
+On the other machine:\n\n    mkdir -p ~/.debug && tar xf perf.data.tar.gz -C ~/.debug\n    xprof report -i ~/.debug/perf.data\n\n\
+Binaries go where perf keeps them as well, so perf report shows the same names.")]
+pub(crate) struct Options {
+    /// The recording
+    #[arg(short, long, value_name = "FILE", default_value = input::DEFAULT)]
+    input: PathBuf,
+    /// The archive [default: the recording's name and .tar.gz]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
 
 /// Runs `xprof archive`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    let _ = (options, global);
-    anyhow::bail!("not written yet")
+    let entries = archive::wanted(&options.input)?;
+    let path = options.output.unwrap_or_else(|| {
+        let mut name = OsString::from(&options.input);
+        name.push(".tar.gz");
+        name.into()
+    });
+    let file = fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    let supplier = FileSupplier::new(None, None, None);
+    let contents = archive::write(&options.input, &entries, &supplier, file)?;
+    if !global.quiet {
+        for missing in &contents.missing {
+            eprintln!("xprof: not in the archive: {missing}: no file here has the recorded build id");
+        }
+        eprintln!("xprof: {} binaries and the recording: {}", contents.files, path.display());
+        eprintln!("xprof: on the other machine: tar xf {} -C ~/.debug", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }

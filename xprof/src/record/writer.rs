@@ -173,11 +173,13 @@ impl Sink {
         }
         let Some(rounds) = &mut self.rounds else { return Ok(()) };
         let ready = rounds.passed(drained.ring, drained.until);
-        if ready && self.open.complete && self.open.stale {
-            if let Some(now) = self.clockid.and_then(|id| clock::now(id).ok()) {
-                rounds.written(now);
-                self.open.mark(record::FINISHED_ROUND)?;
-            }
+        if ready
+            && self.open.complete
+            && self.open.stale
+            && let Some(now) = self.clockid.and_then(|id| clock::now(id).ok())
+        {
+            rounds.written(now);
+            self.open.mark(record::FINISHED_ROUND)?;
         }
         Ok(())
     }

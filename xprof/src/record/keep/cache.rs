@@ -2,12 +2,10 @@
 //!
 //! Everything appears at once or not at all: files and links are made under another name and renamed.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xprof_backend::sys::file;
@@ -15,7 +13,7 @@ use xprof_perfdata::abi::misc;
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_profile::symbols;
 
-use crate::supply;
+use crate::{archive, supply};
 
 /// The name of the kernel among mappings, as perf writes it.
 pub(super) const KERNEL: &[u8] = b"[kernel.kallsyms]";
@@ -50,7 +48,7 @@ impl Cache {
 
     /// Copies `from` in, as the `kind` of `build_id`.
     pub(crate) fn add(&self, path: &[u8], build_id: &[u8], kind: &str, from: &mut dyn Read) -> io::Result<()> {
-        let inside = inside(path).join(hex(build_id));
+        let inside = archive::inside(path).join(hex(build_id));
         let directory = self.root.join(&inside);
         fs::create_dir_all(&directory)?;
         let part = directory.join(format!(".{kind}.{}", std::process::id()));
@@ -108,11 +106,6 @@ impl Cache {
     }
 }
 
-/// A path of a recording as one below the cache: never outside of it.
-fn inside(path: &[u8]) -> PathBuf {
-    Path::new(OsStr::from_bytes(path)).components().filter(|c| matches!(c, Component::Normal(_))).collect()
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -143,6 +136,6 @@ mod tests {
 
     #[test]
     fn a_hostile_path_stays_inside() {
-        assert_eq!(inside(b"/../../etc/./passwd"), Path::new("etc/passwd"));
+        assert_eq!(archive::inside(b"/../../etc/./passwd"), Path::new("etc/passwd"));
     }
 }

@@ -3,9 +3,11 @@
 //! While threads of a running process are opened one by one, it makes new ones. A new thread inherits its maker's
 //! events if the maker was opened by then, and must be opened itself if not. /proc says which threads there are; the
 //! FORK records of the dummies, which are opened first, say who made them and when. So: look at /proc until it shows
-//! nothing new, and leave out a new thread whose maker had all its events when it was made. A thread made while its
-//! maker was being opened (tens of microseconds) is opened: rather counted twice on some CPUs than missed.
+//! nothing new, and leave out a new thread whose maker had all its events when it was made. When a thread made another while
+//! it was being opened, that one (and what it made) has some of the events: the maker's are closed again, which takes away
+//! whatever was inherited from them, and both are opened in the next round.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
@@ -47,25 +49,44 @@ pub(crate) fn thread(opener: &mut Opener<'_>, tid: u32) -> Result<bool> {
     Ok(opener.side_band(On::thread(tid))? && opener.events(On::thread(tid), all)?)
 }
 
-/// A thread whose events are complete from `since` (ns) on.
+/// How long a thread may be on its way from inheriting events to its FORK record, ns.
+const MAKING: u64 = 2_000_000;
+
+/// Threads whose events are complete, since when (ns).
 #[derive(Default, Debug)]
 struct Known(FxHashMap<u32, u64>);
 
+/// A FORK record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fork {
+    tid: u32,
+    parent: u32,
+    time: u64,
+}
+
+/// The FORK records in `bytes`.
+fn forks(mut bytes: &[u8], found: &mut Vec<Fork>) {
+    const FORK: u32 = 7;
+    let word = |at: &[u8], i: usize| at.get(i..i + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
+    while let (Some(kind), Some(size)) = (word(bytes, 0), word(bytes, 4).map(|word| misc_and_size(word).1)) {
+        let Some(record) = bytes.get(..size).filter(|record| record.len() >= 8) else { return };
+        if kind == FORK
+            && let (Some(tid), Some(parent)) = (word(record, 16), word(record, 20))
+            && let Some(time) = record.get(24..32).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes)
+        {
+            found.push(Fork { tid, parent, time });
+        }
+        bytes = &bytes[size..];
+    }
+}
+
 impl Known {
-    /// Learns from the FORK records in `bytes` which threads have inherited everything.
-    fn learn(&mut self, mut bytes: &[u8]) {
-        const FORK: u32 = 7;
-        let word = |at: &[u8], i: usize| at.get(i..i + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
-        while let (Some(kind), Some(size)) = (word(bytes, 0), word(bytes, 4).map(|word| misc_and_size(word).1)) {
-            let Some(record) = bytes.get(..size).filter(|record| record.len() >= 8) else { return };
-            if kind == FORK
-                && let (Some(tid), Some(parent)) = (word(record, 16), word(record, 20))
-                && let Some(time) = record.get(24..32).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes)
-                && self.0.get(&parent).is_some_and(|&since| since <= time)
-            {
-                self.0.entry(tid).or_insert(time);
+    /// Learns which threads have inherited everything: those of a maker that was complete.
+    fn learn(&mut self, forks: &[Fork]) {
+        for fork in forks {
+            if self.0.get(&fork.parent).is_some_and(|&since| since <= fork.time) {
+                self.0.entry(fork.tid).or_insert(fork.time);
             }
-            bytes = &bytes[size..];
         }
     }
 }
@@ -97,22 +118,37 @@ pub(crate) fn processes(
         if round > 0 && inherit && !new.is_empty() {
             // A thread shows in /proc some microseconds before its FORK record is written.
             std::thread::sleep(Duration::from_millis(1));
-            drain(opener, Some(&mut known), early);
+            known.learn(&drain(opener, early));
             new.retain(|tid| !known.0.contains_key(tid));
         }
         if new.is_empty() {
             break;
         }
         opener.reserve(new.len())?;
-        for (count, tid) in new.into_iter().enumerate() {
-            if count % BETWEEN_DRAINS == 0 {
-                drain(opener, inherit.then_some(&mut known), early);
+        let now = || clock::now(clockid).unwrap_or(u64::MAX);
+        for batch in new.chunks(BETWEEN_DRAINS) {
+            let mut opened: Vec<(u32, u64, u64, Range<usize>)> = Vec::new();
+            for &tid in batch.iter().filter(|tid| !known.0.contains_key(tid)) {
+                let (from, first) = (now(), opener.handles.len());
+                thread(opener, tid)?;
+                opened.push((tid, from, now(), first..opener.handles.len()));
             }
-            if known.0.contains_key(&tid) {
+            if !inherit {
+                known.0.extend(opened.iter().map(|&(tid, ..)| (tid, u64::MAX)));
+                drain(opener, early);
                 continue;
             }
-            thread(opener, tid)?;
-            known.0.insert(tid, clock::now(clockid).unwrap_or(u64::MAX));
+            std::thread::sleep(Duration::from_nanos(MAKING));
+            let forks = drain(opener, early);
+            for (tid, from, to, handles) in opened.into_iter().rev() {
+                let complete = to.saturating_add(MAKING);
+                let half = forks.iter().any(|f| f.parent == tid && (from..complete).contains(&f.time));
+                if half && round + 1 < ROUNDS && opener.close(handles) {
+                    continue;
+                }
+                known.0.insert(tid, complete);
+            }
+            known.learn(&forks);
         }
         if round + 1 == ROUNDS {
             opener.notes.push("new threads appear faster than they can be opened: some are not measured".into());
@@ -124,13 +160,15 @@ pub(crate) fn processes(
     }
 }
 
-fn drain(opener: &mut Opener<'_>, mut known: Option<&mut Known>, early: &mut Vec<Drained>) {
+fn drain(opener: &mut Opener<'_>, early: &mut Vec<Drained>) -> Vec<Fork> {
+    let mut found = Vec::new();
     opener.drain_side_band(|ring, bytes| {
-        if let Some(known) = &mut known {
-            known.learn(&bytes);
-        }
+        forks(&bytes, &mut found);
         early.push(Drained { ring, bytes, until: 0 });
     });
+    // Of each CPU's ring apart; a child's own children come after it.
+    found.sort_by_key(|fork| fork.time);
+    found
 }
 
 #[cfg(test)]
@@ -154,7 +192,9 @@ mod tests {
         let mut known = Known::default();
         known.0.insert(10, 500);
         let records = [fork(11, 10, 499), fork(12, 10, 501), fork(13, 12, 600), fork(14, 99, 700)].concat();
-        known.learn(&records);
+        let mut found = Vec::new();
+        forks(&records, &mut found);
+        known.learn(&found);
         let mut tids: Vec<u32> = known.0.keys().copied().collect();
         tids.sort_unstable();
         assert_eq!(tids, [10, 12, 13]);
@@ -162,14 +202,13 @@ mod tests {
 
     #[test]
     fn records_that_lie_about_their_size_end_the_reading() {
-        let mut known = Known::default();
-        known.0.insert(10, 0);
+        let mut found = Vec::new();
         for cut in 0..32 {
-            known.learn(&fork(11, 10, 5)[..cut]);
+            forks(&fork(11, 10, 5)[..cut], &mut found);
         }
         let mut zero = fork(11, 10, 5);
         zero[6] = 0;
-        known.learn(&zero);
-        assert_eq!(known.0.len(), 1);
+        forks(&zero, &mut found);
+        assert_eq!(found, []);
     }
 }

@@ -308,6 +308,29 @@ impl<'a> Opener<'a> {
         Ok(())
     }
 
+    /// Closes these handles again, and with them what was inherited from them; false when a ring is theirs.
+    pub(crate) fn close(&mut self, which: Range<usize>) -> bool {
+        let closes = |at: u32| which.contains(&(at as usize));
+        if self.rings.iter().any(|open| open.writers.first().is_some_and(|&owner| closes(owner))) {
+            return false;
+        }
+        for handle in &self.handles[which.clone()] {
+            let Ok(id) = perf::id(handle.fd.as_fd()) else { continue };
+            match self.ids.get_mut(handle.event as usize) {
+                Some(ids) => ids.retain(|&other| other != id),
+                None => self.side_ids.retain(|&other| other != id),
+            }
+        }
+        for open in &mut self.rings {
+            open.writers.retain(|&at| !closes(at));
+            for at in open.writers.iter_mut().filter(|at| **at as usize >= which.end) {
+                *at -= which.len() as u32;
+            }
+        }
+        self.handles.drain(which);
+        true
+    }
+
     /// Takes what the side-band rings hold, one buffer for each ring that holds something.
     pub(crate) fn drain_side_band(&mut self, mut give: impl FnMut(u32, Vec<u8>)) {
         for (&(_, side_band), &at) in &self.ring_of {

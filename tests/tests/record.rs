@@ -389,3 +389,17 @@ fn an_archive_names_a_program_that_is_not_there() {
     assert_eq!(named(xprof(), &[]), 1000);
     assert_eq!(named(Path::new("perf"), &["--buildid-dir", there.to_str().unwrap()]), 1000);
 }
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn names_of_generated_code_outlive_their_map() {
+    let lab = Lab::new();
+    let jit = compile(lab.dir.path(), &tree().join("tests/programs/jit.c"), &[]);
+    stdout(lab.record(&FAULTS).arg("--").arg(jit).args(["1000", "10"]));
+    let pid = lab.script("perf.data", "pid").lines().next().unwrap().trim().to_owned();
+    fs::remove_file(format!("/tmp/perf-{pid}.map")).unwrap();
+    let mut script = Command::new(xprof());
+    script.args(["script", "-i", "perf.data", "-F", "ip,sym"]).env("PERF_BUILDID_DIR", lab.path("cache"));
+    let text = stdout(script.current_dir(lab.dir.path()));
+    assert_eq!(text.lines().filter(|line| line.trim_end().ends_with(" made_at_run_time")).count(), 1000);
+}

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
 use xprof_profile::supply::BuildId;
 use xprof_profile::symbols::Symbolizer;
 
-use crate::supply::FileSupplier;
+use crate::supply::{FileSupplier, process_of_map};
 
 /// Where names come from.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,9 +27,12 @@ pub(crate) struct Naming {
 impl Naming {
     /// Names for a recording.
     pub(crate) fn symbolizer(&self, description: &Description) -> Symbolizer {
-        let supplier = FileSupplier::new(self.symfs.clone(), self.kallsyms.clone(), self.vmlinux.clone());
+        let mut supplier = FileSupplier::new(self.symfs.clone(), self.kallsyms.clone(), self.vmlinux.clone());
+        let id = |entry: &BuildIdEntry| BuildId(entry.build_id.iter().copied().take(20).collect());
+        let maps = description.features.build_ids.iter();
+        supplier.perf_maps = maps.filter_map(|e| Some((process_of_map(&e.path)?, id(e)))).collect();
         let kernel = description.features.build_ids.iter().find(|e| e.path.starts_with(b"[kernel.kallsyms]"));
-        let build_id = kernel.map(|e| BuildId(e.build_id.iter().copied().take(20).collect()));
+        let build_id = kernel.map(id);
         Symbolizer::new(Arc::new(supplier)).with_kernel(build_id)
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct FileSupplier {
     pub(crate) kallsyms: Option<PathBuf>,
     /// `--vmlinux`: the kernel's own file.
     pub(crate) vmlinux: Option<PathBuf>,
+    /// Maps of generated code that the recording kept in the cache, by process.
+    pub(crate) perf_maps: HashMap<u32, BuildId>,
     /// perf's cache.
     cache: Option<PathBuf>,
     /// Whether a process lives in another mount namespace than we.
@@ -37,7 +39,8 @@ pub(crate) struct FileSupplier {
 impl FileSupplier {
     /// With the cache of `PERF_BUILDID_DIR`, or else `~/.debug`.
     pub(crate) fn new(symfs: Option<PathBuf>, kallsyms: Option<PathBuf>, vmlinux: Option<PathBuf>) -> FileSupplier {
-        FileSupplier { symfs, kallsyms, vmlinux, cache: cache_directory(), elsewhere: Mutex::default() }
+        let (perf_maps, elsewhere) = (HashMap::new(), Mutex::default());
+        FileSupplier { symfs, kallsyms, vmlinux, perf_maps, cache: cache_directory(), elsewhere }
     }
 
     fn path(&self, path: &[u8], pid: Option<u32>) -> io::Result<Arc<dyn Source>> {
@@ -83,8 +86,11 @@ impl FileSupplier {
         open(Path::new("/proc/kallsyms"))
     }
 
-    /// The map of a process, under the number that the process itself knows (the last of `NSpid`).
+    /// The map of a process: the one that was kept, else the one that is there now, under the number that the process itself knows (the last of `NSpid`).
     fn perf_map(&self, pid: u32) -> io::Result<Arc<dyn Source>> {
+        if let Some(kept) = self.perf_maps.get(&pid).and_then(|id| self.cached(id, PERF_MAP).ok()) {
+            return Ok(kept);
+        }
         let status = read_small(Path::new(&format!("/proc/{pid}/status")), SMALL).unwrap_or_default();
         let status = String::from_utf8_lossy(&status);
         let own = status.lines().find_map(|l| l.strip_prefix("NSpid:")?.split_whitespace().last()?.parse().ok());
@@ -104,6 +110,15 @@ impl Supplier for FileSupplier {
             Need::PerfMap { pid } => self.perf_map(*pid),
         }
     }
+}
+
+/// Name in the cache of a map of generated code; its build id is a hash of its bytes.
+pub(crate) const PERF_MAP: &str = "perf-map";
+
+/// The process whose map of generated code has this path.
+pub(crate) fn process_of_map(path: &[u8]) -> Option<u32> {
+    let number = path.strip_prefix(b"/tmp/perf-")?.strip_suffix(b".map")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 /// perf's cache: `PERF_BUILDID_DIR`, or else `~/.debug`.

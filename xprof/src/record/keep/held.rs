@@ -21,8 +21,6 @@ use crate::supply;
 const HELD_MAX: usize = 1000;
 /// Largest map of generated code that is kept, bytes.
 const MAP_MAX: u64 = 256 << 20;
-/// Name of such a map in the cache.
-const PERF_MAP: &str = "perf-map";
 /// What the kernel puts behind the path of a deleted file.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -138,8 +136,8 @@ impl Held {
         }
         let path = format!("/tmp/perf-{pid}.map").into_bytes();
         let build_id = content_id(&bytes);
-        if !cache.has(&build_id, PERF_MAP) {
-            cache.add(&path, &build_id, PERF_MAP, &mut bytes.as_slice())?;
+        if !cache.has(&build_id, supply::PERF_MAP) {
+            cache.add(&path, &build_id, supply::PERF_MAP, &mut bytes.as_slice())?;
         }
         Ok(Some(BuildIdEntry { misc: misc::USER, pid: -1, build_id, path }))
     }

@@ -64,8 +64,8 @@ impl Eval<'_> {
                 const GUID: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
                 let Some(bytes) = self.fixed(bare, 16, b"INVALIDUUID", out) else { return };
                 let upper = matches!(rest, b"L" | b"B");
-                for i in 0..16 {
-                    let at = if matches!(rest, b"L" | b"l") { GUID[i] } else { i };
+                for (i, guid) in GUID.into_iter().enumerate() {
+                    let at = if matches!(rest, b"L" | b"l") { guid } else { i };
                     hex_byte(bytes.get(at).copied().unwrap_or(0), upper, out);
                     if matches!(i, 3 | 5 | 7 | 9) {
                         out.push(b'-');

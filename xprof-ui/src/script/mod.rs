@@ -90,6 +90,9 @@ pub struct Script {
     places: Places,
     threads: text::Threads,
     sample: Sample,
+    /// The last whole second and the last period as text: the next sample mostly has the same.
+    second: (u64, Vec<u8>),
+    period: (u64, Vec<u8>),
     arch: String,
     /// Interrupted and user registers of every event, one bit each.
     masks: Vec<(u64, u64)>,
@@ -117,6 +120,8 @@ impl Script {
             places: Places::new(symbolizer),
             threads: text::Threads::default(),
             sample: Sample::default(),
+            second: Default::default(),
+            period: Default::default(),
             arch: description.features.arch.clone().unwrap_or_default(),
             masks: events.list().iter().map(|e| (e.attr.sample_regs_intr, e.attr.sample_regs_user)).collect(),
             widest_source: 0,

@@ -40,3 +40,13 @@ pub(super) fn signed_padded(value: i32, width: usize, out: &mut Vec<u8>) {
     out.resize(out.len() + width.saturating_sub(digits.len()), b' ');
     out.extend_from_slice(digits);
 }
+
+/// Nine decimal digits.
+pub(super) fn nine_digits(mut value: u32) -> [u8; 9] {
+    let mut digits = [b'0'; 9];
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    digits
+}

@@ -97,11 +97,11 @@ impl Places {
 
     fn line(&mut self, timeline: &Timeline, (pid, mode, address): (u32, Mode, u64), parts: u32, out: &mut Vec<u8>) {
         let key = Line { epoch: timeline.epoch(pid, mode), parts, address };
-        if key.epoch != 0 {
-            if let Some(&(from, to)) = self.lines.get(&key) {
-                out.extend_from_slice(self.text.get(from as usize..to as usize).unwrap_or_default());
-                return;
-            }
+        if key.epoch != 0
+            && let Some(&(from, to)) = self.lines.get(&key)
+        {
+            out.extend_from_slice(self.text.get(from as usize..to as usize).unwrap_or_default());
+            return;
         }
         let start = out.len();
         self.write(timeline, (pid, mode, address), parts, out);

@@ -4,33 +4,68 @@ use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::sample::{Regs, SampleView};
 use xprof_profile::timeline::{Mode, ThreadId, Timeline};
 
-use super::number::{dec, dec_padded, hex, hex_padded, signed_padded};
+use super::number::{dec, dec_padded, hex, hex_padded, nine_digits, signed_padded};
 use super::places::KernelFunctions;
 use super::{Fields, Script};
 use crate::Plain;
 
-/// Comms as text, by thread; made once.
+/// The start of the lines of each thread, made once: its comm right-aligned in 16 columns and a space, then its tid
+/// right-aligned in 5 and a space.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     text: Vec<u8>,
-    comms: Vec<Option<(u32, u32)>>,
+    places: Vec<Option<ThreadText>>,
+}
+
+/// Where the parts stand.
+#[derive(Clone, Copy, Debug)]
+struct ThreadText {
+    padding: u32,
+    comm: u32,
+    tid: u32,
+    end: u32,
+    /// The tid itself.
+    number: u32,
 }
 
 impl Threads {
-    /// The name of a thread, with nothing in it that acts on a terminal.
-    fn comm(&mut self, timeline: &Timeline, thread: ThreadId) -> &[u8] {
+    fn place(&mut self, timeline: &Timeline, thread: ThreadId) -> ThreadText {
         let at = thread.0 as usize;
-        if self.comms.len() <= at {
-            self.comms.resize(at + 1, None);
+        if self.places.len() <= at {
+            self.places.resize(at + 1, None);
         }
-        let (from, to) = *self.comms[at].get_or_insert_with(|| {
+        *self.places[at].get_or_insert_with(|| {
             let tasks = timeline.tasks();
-            let comm = String::from_utf8_lossy(tasks.comm(tasks.key(thread).comm));
-            let from = self.text.len();
-            self.text.extend_from_slice(Plain(&comm).to_string().as_bytes());
-            (from as u32, self.text.len() as u32)
-        });
-        self.text.get(from as usize..to as usize).unwrap_or_default()
+            let key = tasks.key(thread);
+            let comm = String::from_utf8_lossy(tasks.comm(key.comm));
+            let comm = Plain(&comm).to_string();
+            let padding = self.text.len() as u32;
+            self.text.resize(self.text.len() + 16usize.saturating_sub(comm.len()), b' ');
+            let start = self.text.len() as u32;
+            self.text.extend_from_slice(comm.as_bytes());
+            self.text.push(b' ');
+            let tid = self.text.len() as u32;
+            signed_padded(key.tid as i32, 5, &mut self.text);
+            self.text.push(b' ');
+            ThreadText { padding, comm: start, tid, end: self.text.len() as u32, number: key.tid }
+        })
+    }
+
+    /// Appends the comm (`padded` to 16 columns or not), and behind it the tid when that is this `tid`; whether it was.
+    fn write(
+        &mut self,
+        timeline: &Timeline,
+        thread: ThreadId,
+        padded: bool,
+        tid: Option<u32>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let place = self.place(timeline, thread);
+        let tid = tid == Some(place.number);
+        let from = if padded { place.padding } else { place.comm };
+        let to = if tid { place.end } else { place.tid };
+        out.extend_from_slice(self.text.get(from as usize..to as usize).unwrap_or_default());
+        tid
     }
 }
 
@@ -48,16 +83,13 @@ pub(super) struct Head {
 impl Script {
     /// The start of a line: comm, pid, tid, CPU, misc, time. `chain`: call chains follow, so columns need not align.
     pub(super) fn head(&mut self, head: &Head, fields: Fields, chain: bool, out: &mut Vec<u8>) {
+        let ids = (fields.has(Fields::PID), fields.has(Fields::TID));
+        let mut has_tid = false;
         if fields.has(Fields::COMM) {
-            let comm = self.threads.comm(&self.timeline, head.thread);
-            if !chain {
-                let width = std::str::from_utf8(comm).map_or(comm.len(), str::len);
-                out.resize(out.len() + 16usize.saturating_sub(width), b' ');
-            }
-            out.extend_from_slice(comm);
-            out.push(b' ');
+            let tid = (ids == (false, true)).then_some(head.tid);
+            has_tid = self.threads.write(&self.timeline, head.thread, !chain, tid, out);
         }
-        match (fields.has(Fields::PID), fields.has(Fields::TID)) {
+        match ids {
             (true, true) => {
                 signed_padded(head.pid as i32, 5, out);
                 out.push(b'/');
@@ -66,9 +98,9 @@ impl Script {
                 out.resize(out.len().max(start + 5), b' ');
                 out.push(b' ');
             }
+            _ if has_tid => {}
             (true, false) | (false, true) => {
-                let id = if fields.has(Fields::PID) { head.pid } else { head.tid };
-                signed_padded(id as i32, 5, out);
+                signed_padded(if ids.0 { head.pid } else { head.tid } as i32, 5, out);
                 out.push(b' ');
             }
             (false, false) => {}
@@ -87,13 +119,15 @@ impl Script {
         }
         if fields.has(Fields::TIME) {
             let (seconds, rest) = (head.time / 1_000_000_000, head.time % 1_000_000_000);
-            dec_padded(seconds, 5, b' ', out);
-            out.push(b'.');
-            if self.options.nanoseconds {
-                dec_padded(rest, 9, b'0', out);
-            } else {
-                dec_padded(rest / 1000, 6, b'0', out);
+            if self.second.0 != seconds || self.second.1.is_empty() {
+                self.second.0 = seconds;
+                self.second.1.clear();
+                dec_padded(seconds, 5, b' ', &mut self.second.1);
+                self.second.1.push(b'.');
             }
+            out.extend_from_slice(&self.second.1);
+            let digits = nine_digits(rest as u32);
+            out.extend_from_slice(if self.options.nanoseconds { &digits } else { &digits[..6] });
             out.extend_from_slice(b": ");
         }
     }
@@ -115,8 +149,14 @@ impl Script {
             Head { thread, pid, tid: view.tid(), cpu: view.cpu(), time: view.time(), misc: raw.misc, kind: raw.kind };
         self.head(&head, fields, has(Fields::IP) && chains, out);
         if has(Fields::PERIOD) {
-            dec_padded(view.period().unwrap_or(period), 10, b' ', out);
-            out.push(b' ');
+            let period = view.period().unwrap_or(period);
+            if self.period.0 != period || self.period.1.is_empty() {
+                self.period.0 = period;
+                self.period.1.clear();
+                dec_padded(period, 10, b' ', &mut self.period.1);
+                self.period.1.push(b' ');
+            }
+            out.extend_from_slice(&self.period.1);
         }
         if has(Fields::EVENT) {
             out.extend_from_slice(self.views.get(at).map_or(&[], |v| &v.title));
@@ -125,11 +165,11 @@ impl Script {
             // Flags are of instruction traces; samples have none.
             out.resize(out.len() + 24, b' ');
         }
-        if has(Fields::TRACE) {
-            if let Some(format) = self.views.get(at).and_then(|v| v.tracepoint.as_ref()) {
-                let mut functions = KernelFunctions { places: &mut self.places, timeline: &self.timeline };
-                format.print(&self.sample.raw, &mut functions, out);
-            }
+        if has(Fields::TRACE)
+            && let Some(format) = self.views.get(at).and_then(|v| v.tracepoint.as_ref())
+        {
+            let mut functions = KernelFunctions { places: &mut self.places, timeline: &self.timeline };
+            format.print(&self.sample.raw, &mut functions, out);
         }
         if has(Fields::ADDR) {
             let address = view.addr();

@@ -107,7 +107,8 @@ fn call_chains() {
         for (ours, theirs) in &differ {
             assert!(ours.starts_with('\t') && ours.ends_with("[unknown] ([unknown])"), "{ours}\n{theirs}");
         }
-        assert!(differ.len() * 1000 <= perf.lines().count(), "{options:?}: {} lines differ", differ.len());
+        // The work has some twenty execs.
+        assert!(differ.len() <= 20 + perf.lines().count() / 1000, "{options:?}: {} lines differ", differ.len());
     }
 }
 

@@ -264,7 +264,6 @@ fn misc(misc: u16, kind: u32, out: &mut Vec<u8>) {
         _ => {}
     }
     out.resize((start + 6).max(out.len() + 1), b' ');
-    out.push(b' ');
 }
 
 /// `4K`, `2M`, `N/A`.

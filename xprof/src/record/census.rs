@@ -50,8 +50,8 @@ impl Census {
             let Some((whole, rest)) = bytes.split_at_checked(size.max(8)) else { return };
             match kind {
                 record::SAMPLE => self.sample(flags, whole),
-                record::LOST => self.lost += word(whole, 16),
-                record::LOST_SAMPLES => self.lost += word(whole, 8),
+                record::LOST => self.lost = self.lost.saturating_add(word(whole, 16)),
+                record::LOST_SAMPLES => self.lost = self.lost.saturating_add(word(whole, 8)),
                 _ => other(kind, flags, whole),
             }
             bytes = rest;

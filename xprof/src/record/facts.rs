@@ -10,6 +10,9 @@ use xprof_perfdata::feature::{ClockData, Features, GroupDesc};
 
 use super::plan::Recording;
 
+/// perf's version is that of the kernel it comes with, and hotspot asks it whether rounds are marked: ours begins with
+/// the kernel whose headers we use.
+const VERSION: &str = concat!("7.1.xprof-", env!("CARGO_PKG_VERSION"));
 /// perf's name for a group without one.
 const UNNAMED_GROUP: &str = "{anon_group}";
 
@@ -19,6 +22,7 @@ pub(crate) fn features(machine: &Machine, session: &Description, recording: &Rec
     let specs = groups.iter().flat_map(|group| &group.events);
     let mut features = proc::facts(machine);
     features.tracing_data = proc::tracing_data(machine, specs).context("cannot describe the tracepoints")?;
+    features.version = Some(VERSION.into());
     features.cmdline = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     features.group_desc = group_desc(groups);
     features.clock_data = session.clockid.and_then(clock_data);

@@ -128,8 +128,9 @@ impl Open {
     }
 }
 
+/// perf writes version 0, and hotspot takes no other.
 fn compressed(level: i32, ratio: u32) -> Compressed {
-    Compressed { version: 1, kind: 1, level: level.unsigned_abs(), ratio, mmap_len: DECOMPRESSED_MAX }
+    Compressed { version: 0, kind: 1, level: level.unsigned_abs(), ratio, mmap_len: DECOMPRESSED_MAX }
 }
 
 impl Sink {

@@ -99,12 +99,14 @@ fn hidden(machine: &Machine) -> Error {
     ))
 }
 
-/// Address and name of a line of kallsyms that is a function (`T`, `t`, `W`, `w`) of the kernel itself.
+/// Address and name of a line of kallsyms that is a function (`T`, `t`, `W`, `w`) of the kernel itself, or the end of its
+/// text, which arm64 lists as data.
 fn text_symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let space = line.iter().position(|&c| c == b' ')?;
     let [kind, b' ', name @ ..] = &line[space + 1..] else { return None };
-    matches!(kind, b'T' | b't' | b'W' | b'w').then_some((hex(&line[..space])?, name))
+    let is_text = matches!(kind, b'T' | b't' | b'W' | b'w') || name == b"_etext";
+    is_text.then_some((hex(&line[..space])?, name))
 }
 
 /// On x86 `/proc/iomem` has the kernel's code from `_text` to `_etext - 1`; zeros for those who may not see it.
@@ -225,6 +227,17 @@ pub fn build_id_of_notes(mut notes: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The lines of Debian's 6.1 for arm64: no `_text`, and `_etext` is data.
+    #[test]
+    fn text_of_an_arm64_kernel() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = "ffff800008010000 t gic_handle_irq\nffff800008010000 T _stext\nffff800008be0000 D _etext\n";
+        std::fs::write(dir.path().join("kallsyms"), lines).unwrap();
+        let machine = Machine { proc: dir.path().into(), ..Machine::here() };
+        let kernel = kernel(&machine).unwrap();
+        assert_eq!((kernel.start, kernel.len, kernel.symbol), (0xffff_8000_0801_0000, 0xbd_0000, "_stext"));
+    }
 
     #[test]
     fn notes_that_lie_are_no_build_id() {

@@ -111,7 +111,7 @@ fn open(kernel: &dyn Kernel, plan: &CountPlan) -> Result<NativeCounting> {
             refusal: None,
             group: number,
         }));
-        for &(thread, cpu) in &places {
+        'group: for &(thread, cpu) in &places {
             let mut leader: Option<usize> = None;
             for (index, spec) in group.events.iter().enumerate() {
                 if let (Some(allowed), Ok(cpu)) = (&spec.cpus, u32::try_from(cpu))
@@ -142,6 +142,17 @@ fn open(kernel: &dyn Kernel, plan: &CountPlan) -> Result<NativeCounting> {
                     // Threads end while we look at them.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) && thread >= 0 && places.len() > 1 => {}
                     Err(error) => {
+                        if index > 0 && error.raw_os_error() == Some(libc::EINVAL) {
+                            // The kernel's word for a member too many, or of another PMU.
+                            let why = format!(
+                                "the {} events of a group cannot be counted together (too many, or of different PMUs)",
+                                group.events.len()
+                            );
+                            (base..counting.counters.len()).for_each(|counter| counting.refuse(counter, why.clone()));
+                            counting.open.retain(|open| open.counter < base);
+                            first_refusal.get_or_insert(Error::Other(why));
+                            break 'group;
+                        }
                         if is_about_the_event(&error) {
                             counting.refuse(base + index, error.to_string());
                         }

@@ -5,6 +5,9 @@
 // functions: in every round heavy has the 8 samples of its own work, and light its 4, even with an interrupt a few
 // instructions late.
 #include "function.h"
+#ifndef ROUNDS
+#define ROUNDS 60
+#endif
     .text
     function heavy                      // 3 + 4 * 1,999,999 + 1 = 8,000,000
     movz x8, #(1999999 & 0xffff)
@@ -28,13 +31,13 @@
     ret
     end_function light
 
-    function _start                     // 2 + 10,000 + 1 + 240 + 7 = 10,250
+    function _start                     // 2 + 10,000 + 1 + 4 * 60 + 7 = 10,250
     mov x29, #0
     movz x8, #5000
 1:  subs x8, x8, #1                     // 2 * 5,000
     b.ne 1b
-    mov x19, #60
-2:  bl heavy                            // 4 * 60
+    mov x19, #ROUNDS
+2:  bl heavy                            // 4 * ROUNDS
     bl light
     subs x19, x19, #1
     b.ne 2b

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -84,7 +85,10 @@ pub(crate) struct End {
 }
 
 /// Reads `recording` on another thread and calls `take` with each batch, in time order.
-pub(crate) fn for_each_batch(mut recording: Recording, mut take: impl FnMut(&Batch)) -> End {
+///
+/// `Break` ends the reading; the end then knows what was known at the start.
+pub(crate) fn for_each_batch(mut recording: Recording, mut take: impl FnMut(&Batch) -> ControlFlow<()>) -> End {
+    let description = recording.description().clone();
     let (batches, received) = bounded::<Read>(AHEAD);
     let (give_back, used) = bounded::<Batch>(AHEAD + 1);
     thread::scope(|scope| {
@@ -92,7 +96,10 @@ pub(crate) fn for_each_batch(mut recording: Recording, mut take: impl FnMut(&Bat
         loop {
             match received.recv() {
                 Ok(Read::Batch(batch)) => {
-                    take(&batch);
+                    if take(&batch).is_break() {
+                        drop(received);
+                        return End { description, notes: Vec::new(), error: None };
+                    }
                     let _ = give_back.try_send(batch);
                 }
                 Ok(Read::End(end)) => return *end,

@@ -201,3 +201,30 @@ fn hostile_input() {
         }
     }
 }
+
+/// Formats and records with bytes changed at random (a fixed sequence) print something, and nothing panics.
+#[test]
+fn changed_bytes() {
+    let fields =
+        ["char comm[8]|8|8|0", "__data_loc u16[] list|16|4|0", "__rel_loc char[] name|20|4|0", "u8 mac[6]|24|6|0"];
+    let print = "\"%-8s %s %*phC %pM %pISpc %d%%\", REC->comm, __get_str(name), 3, __get_dynamic_array(list), REC->mac, \
+        __get_sockaddr(list), ((REC->comm[3] & (1 << 4)) != 0) ? -1 : __builtin_expect(!!REC->mac[1], 0)";
+    let format = file(7, &fields, print);
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..20_000 {
+        let mut format = format.clone();
+        for _ in 0..=random(4) {
+            let at = random(format.len());
+            format[at] = b"()[]{}\"'%->?:+*,0129 xREC"[random(25)];
+        }
+        let record: Vec<u8> = (0..random(40)).map(|_| random(256) as u8).collect();
+        let formats = Formats::parse(&blob(ByteOrder::Little, &format)).expect("a section");
+        if let Some(format) = formats.get(7) {
+            format.print(&record, &mut One, &mut Vec::new());
+        }
+    }
+}

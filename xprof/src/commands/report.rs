@@ -1,6 +1,7 @@
 //! `xprof report`: where the samples of a recording fell.
 
 use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -165,6 +166,7 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
         for record in batch.iter() {
             builder.record(&record, &description.events);
         }
+        ControlFlow::Continue(())
     });
     notes.extend(end.notes.iter().map(input::explain));
     notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));

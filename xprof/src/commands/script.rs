@@ -1,6 +1,7 @@
 //! `xprof script`: every sample as text, as perf 6.1 prints it.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -123,15 +124,16 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     script.begin(&mut out);
     let end = input::for_each_batch(recording, |batch| {
         for record in batch.iter() {
-            if failed.is_some() {
-                return;
-            }
             script.record(&record, &description.events, &mut out);
             if out.len() >= PIECE {
                 failed = stdout.write_all(&out).err();
                 out.clear();
+                if failed.is_some() {
+                    return ControlFlow::Break(());
+                }
             }
         }
+        ControlFlow::Continue(())
     });
     script.end(&mut out);
     match failed {

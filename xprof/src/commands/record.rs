@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// Only tasks of these control groups (paths below the cgroup root)
     #[arg(short = 'G', long, value_name = "CGROUP,..", value_delimiter = ',')]
     pub(crate) cgroup: Vec<String>,
-    /// End after this many seconds
+    /// End after this many seconds; a command that still runs is ended, and that is no failure
     #[arg(short, long, value_name = "SECS", value_parser = values::seconds)]
     pub(crate) duration: Option<Duration>,
     /// Start measuring after MS milliseconds; -1: not before --control says so

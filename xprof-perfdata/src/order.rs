@@ -153,8 +153,9 @@ pub(crate) struct Order {
     /// To be let go, in order, from `gone` on.
     ready: Vec<Held>,
     gone: usize,
-    /// Latest time seen.
+    /// Latest time seen, and in the open window.
     newest: u64,
+    newest_of_window: u64,
     /// What `newest` was at the last round.
     round: u64,
     /// Latest time let go.
@@ -170,6 +171,11 @@ impl Order {
 
     pub(crate) fn swapped(&self) -> bool {
         self.swapped
+    }
+
+    /// Latest time in the last window, ns.
+    pub(crate) fn newest_of_window(&self) -> u64 {
+        self.newest_of_window
     }
 
     /// How many records arrived after a later one had been let go.
@@ -189,6 +195,7 @@ impl Order {
 
     /// Begins a window; records are added with [`Order::add`], then the window is closed.
     pub(crate) fn open_window(&mut self) {
+        self.newest_of_window = 0;
         self.windows.push_back(Window::default());
     }
 
@@ -225,6 +232,7 @@ impl Order {
             return;
         }
         self.newest = self.newest.max(time);
+        self.newest_of_window = self.newest_of_window.max(time);
         self.late += u64::from(time < self.let_go);
         self.held_bytes += usize::from(size) + size_of::<Held>();
         self.held.push(held);

@@ -133,7 +133,6 @@ impl Recording {
             let end = source.len();
             all.push(Part::new(feed::Feed::File { source, at: 0, end }, 0, false));
         }
-        all.reverse();
         let reader = Reader { order: Order::new(order), description, notes };
         Ok(Recording { parts: all, reader, pipe: false })
     }
@@ -194,9 +193,13 @@ impl Recording {
 
     /// Reads a window. `false`: there was nothing left to read.
     fn advance(&mut self) -> Result<bool> {
-        let Some(part) = self.parts.last_mut() else { return Ok(false) };
+        // A directory's files have no rounds. They are read side by side, so that what is held back spans little time.
+        let next = (0..self.parts.len()).min_by_key(|&index| self.parts[index].newest);
+        let Some((next, part)) = next.and_then(|next| Some((next, self.parts.get_mut(next)?))) else {
+            return Ok(false);
+        };
         if !part.window(&mut self.reader)? {
-            self.parts.pop();
+            self.parts.remove(next);
             if self.parts.is_empty() {
                 self.reader.order.finish();
                 let late = self.reader.order.late();

@@ -70,3 +70,13 @@ fn of_streams() {
         assert_eq!(same(&recordings.record_stream(name, options, FAULTS), STREAM_HEADER), [], "{name}");
     }
 }
+
+#[test]
+fn of_directories() {
+    let recordings = Recordings::new();
+    for (name, options) in
+        [("threads", "--threads -e page-faults -c 1"), ("packed-threads", "--threads -z -e page-faults -c 1")]
+    {
+        assert_eq!(same(&recordings.record(name, options, FAULTS), 0), [], "{name}");
+    }
+}

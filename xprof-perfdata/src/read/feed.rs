@@ -43,6 +43,14 @@ impl Feed {
         }
     }
 
+    /// The most bytes that one read can give, at least 1.
+    pub(super) fn most(&self) -> usize {
+        match self {
+            Feed::File { at, end, .. } => usize::try_from(end.saturating_sub(*at)).unwrap_or(usize::MAX).max(1),
+            Feed::Stream(_) => 64 << 10,
+        }
+    }
+
     /// Passes over as much of `len` bytes as can be passed over without reading; returns how much.
     pub(super) fn skip(&mut self, len: u64) -> u64 {
         match self {

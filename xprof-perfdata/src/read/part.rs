@@ -28,6 +28,8 @@ pub(super) struct Part {
     unpack: Option<Unpack>,
     packed: Vec<u8>,
     payload: Payload,
+    /// Latest time in the last window, ns.
+    pub(super) newest: u64,
 }
 
 /// Bytes that belong to the record in front of them.
@@ -51,7 +53,7 @@ enum Done {
 impl Part {
     pub(super) fn new(feed: Feed, at: u64, pipe: bool) -> Self {
         let (carry, packed, payload) = Default::default();
-        Part { feed, carry, at, pipe, unfinished: false, unpack: None, packed, payload }
+        Part { feed, carry, at, pipe, unfinished: false, unpack: None, packed, payload, newest: 0 }
     }
 
     /// Whether its bytes come as somebody makes them.
@@ -64,6 +66,7 @@ impl Part {
         let mut bytes = reader.order.buffer();
         let carried = self.carry.len();
         let read = if self.unpack.is_some() { PACKED_WINDOW } else { BATCH_BYTES };
+        let read = read.min(self.feed.most());
         if bytes.len() < carried + read {
             bytes.resize(carried + read, 0);
         }
@@ -76,6 +79,7 @@ impl Part {
         reader.order.open_window();
         let (from, more) = self.records(reader, &mut bytes, end);
         reader.order.close_window(bytes_of(bytes, &mut self.carry, from..end));
+        self.newest = reader.order.newest_of_window();
         self.at = self.at.saturating_add(from as u64);
         // Without new bytes and without progress the rest is the beginning of a record.
         let more = more && (got > 0 || from > 0);

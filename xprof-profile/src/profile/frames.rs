@@ -87,10 +87,10 @@ impl Frames {
     pub fn frame(&mut self, timeline: &Timeline, pid: u32, mode: Mode, addr: FrameAddr) -> FrameId {
         let addr = addr.for_lookup();
         let epoch = timeline.epoch(pid, mode);
-        if epoch != 0 {
-            if let Some(&id) = self.resolved.get(&(epoch, addr)) {
-                return id;
-            }
+        if epoch != 0
+            && let Some(&id) = self.resolved.get(&(epoch, addr))
+        {
+            return id;
         }
         let id = self.frame_of(timeline.place(pid, mode, addr));
         if epoch != 0 {

@@ -138,7 +138,7 @@ fn files(entry: &BuildIdEntry, supplier: &dyn Supplier) -> Vec<(&'static str, Ar
 fn add<W: Write>(tar: &mut Tar<W>, name: &Path, source: &dyn Source) -> io::Result<()> {
     let name = name.as_os_str().as_bytes();
     let from = From { source, at: 0 };
-    if source.len() > 0 {
+    if !source.is_empty() {
         return tar.file(name, source.len(), from);
     }
     // Files of /proc say no length.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Now, in the local time zone: year, month, day, hour, minute, second; and microseconds.
 pub fn now() -> ([i32; 6], u32) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = libc::time_t::try_from(now.as_secs()).unwrap_or_default();
+    let seconds = now.as_secs().try_into().unwrap_or_default();
     let mut tm = MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are valid; an all-zero `tm` is a valid value, should the call fail.
     let tm = unsafe {

@@ -56,7 +56,14 @@ struct Wanted {
     cpu: bool,
     cgroup: bool,
     stacks: bool,
+    /// The link register, where the recorded machine has one.
+    link: bool,
 }
+
+/// Number of the link register in `sample_regs_user` (`PERF_REG_ARM64_LR`, asm/perf_regs.h).
+const ARM64_LR: u32 = 30;
+/// Bits of a user-space address on arm64: those above may hold a pointer authentication code.
+const ARM64_USER_BITS: u64 = (1 << 48) - 1;
 
 /// Adds samples up.
 #[derive(Debug)]
@@ -87,6 +94,7 @@ impl Builder {
             cpu: has(&[Key::Cpu]),
             cgroup: has(&[Key::Cgroup]) || !filter.cgroups.is_empty(),
             stacks,
+            link: stacks && description.features.arch.as_deref().is_some_and(|arch| arch.starts_with("aarch64")),
         };
         Builder {
             keys: keys.to_vec(),
@@ -151,11 +159,13 @@ impl Builder {
         let is_group = event.format.sample_type & bit::READ != 0 && event.format.read_format & GROUP == GROUP;
         let mut sample = std::mem::take(&mut self.sample);
         // Only these lie behind parts of unknown length.
-        let needs_all = is_group || self.wanted.cgroup;
+        let has_link = self.wanted.link && event.format.sample_regs_user >> ARM64_LR & 1 != 0;
+        let needs_all = is_group || self.wanted.cgroup || has_link;
         if needs_all && event.format.decode_sample(raw.body, &mut sample).is_err() {
             self.damaged += 1;
         } else {
-            let mut cell = self.cell(raw, &view, event.format.sample_type);
+            let link = if has_link { link_register(&sample, event.format.sample_regs_user) } else { None };
+            let mut cell = self.cell(raw, &view, event.format.sample_type, link);
             cell.cgroup = if self.wanted.cgroup { sample.cgroup } else { 0 };
             if is_group {
                 self.add_group(cell, events, &sample);
@@ -166,7 +176,7 @@ impl Builder {
         self.sample = sample;
     }
 
-    fn cell(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, sample_type: u64) -> Cell {
+    fn cell(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, sample_type: u64, link: Option<u64>) -> Cell {
         let wanted = self.wanted;
         let (pid, mode) = (view.pid(), Mode::of(raw.misc));
         let thread = if wanted.thread { self.timeline.thread(pid, view.tid()).0 } else { 0 };
@@ -175,7 +185,7 @@ impl Builder {
             frame = self.frames.frame(&self.timeline, pid, mode, FrameAddr::Ip(view.ip()));
         }
         if wanted.stacks {
-            stack = self.frames.stack(&self.timeline, pid, mode, frame, view.callchain());
+            stack = self.frames.stack(&self.timeline, pid, mode, frame, view.callchain(), link);
         }
         let cpu = if wanted.cpu && sample_type & bit::CPU != 0 { view.cpu() } else { u32::MAX };
         Cell { event: raw.event, thread, frame: frame.0, stack: stack.0, cpu, cgroup: 0 }
@@ -198,6 +208,14 @@ impl Builder {
         sum.samples += 1;
         sum.period = sum.period.saturating_add(period);
     }
+}
+
+/// The link register of a 64-bit arm64 task.
+fn link_register(sample: &Sample, mask: u64) -> Option<u64> {
+    const ABI_64: u64 = 2;
+    let at = (mask & ((1 << ARM64_LR) - 1)).count_ones() as usize;
+    let value = sample.regs_user.values.get(at).filter(|_| sample.regs_user.abi == ABI_64)? & ARM64_USER_BITS;
+    (value != 0).then_some(value)
 }
 
 /// Record types that the timeline or the lost counts care for.

@@ -124,9 +124,27 @@ impl Frames {
     }
 
     /// The stack of a sample: its chain with the context markers taken out, the leaf being the sample's own frame.
-    pub fn stack(&mut self, timeline: &Timeline, pid: u32, mode: Mode, leaf: FrameId, chain: Callchain<'_>) -> StackId {
+    ///
+    /// `link` is arm64's link register. A user-space leaf without a frame record has its caller there alone; one with a
+    /// record has it in the chain as well, and then once is enough. In a function that has made calls the register is
+    /// stale and points into that function itself, so the stack gets a second frame of the leaf's function, never a wrong
+    /// one.
+    pub fn stack(
+        &mut self,
+        timeline: &Timeline,
+        pid: u32,
+        mode: Mode,
+        leaf: FrameId,
+        chain: Callchain<'_>,
+        link: Option<u64>,
+    ) -> StackId {
         let epochs = [timeline.epoch(pid, Mode::User), timeline.epoch(pid, Mode::Kernel)];
-        let key = hash(chain.as_bytes(), [leaf.0, epochs[0], epochs[1]]);
+        let mut key = hash(chain.as_bytes(), [leaf.0, epochs[0], epochs[1]]);
+        if let Some(link) = link {
+            let ChainHash(first, second) = key;
+            let both = (u128::from(first) << 64 | u128::from(second)).to_ne_bytes();
+            key = hash(&both, [link as u32, (link >> 32) as u32, 1]);
+        }
         if let Some(&id) = self.chains.get(&key) {
             return id;
         }
@@ -134,15 +152,24 @@ impl Frames {
         frames.clear();
         let mut mode = mode;
         let mut is_ip = true;
-        for entry in chain.iter() {
+        let mut link = link;
+        let mut entries = chain.iter().peekable();
+        while let Some(entry) = entries.next() {
             if entry >= context::MAX {
                 mode = context_mode(entry).unwrap_or(mode);
                 is_ip = true;
                 continue;
             }
             let addr = if is_ip { FrameAddr::Ip(entry) } else { FrameAddr::Return(entry) };
-            is_ip = false;
             frames.push(self.frame(timeline, pid, mode, addr));
+            if is_ip
+                && mode == Mode::User
+                && let Some(caller) = link.take()
+                && entries.peek() != Some(&caller)
+            {
+                frames.push(self.frame(timeline, pid, mode, FrameAddr::Return(caller)));
+            }
+            is_ip = false;
         }
         if frames.first() != Some(&leaf) {
             frames.insert(0, leaf);
@@ -250,14 +277,28 @@ mod tests {
         let kernel = 0xffff_ffff_8100_0000;
         let leaf = frames.frame(&timeline, 1, Mode::Kernel, FrameAddr::Ip(kernel));
         let chain = chain(&[context::KERNEL, kernel, kernel + 9, context::USER, 0x1000, 0x2000]);
-        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain));
+        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain), None);
         let places: Vec<_> = frames.frames_of(stack).iter().map(|&f| frames.place(f)).collect();
         let at = |mode, addr| Place { module: crate::timeline::Modules::unknown(mode), addr };
         assert_eq!(
             places,
             [at(Mode::Kernel, kernel), at(Mode::Kernel, kernel + 8), at(Mode::User, 0x1000), at(Mode::User, 0x1fff)]
         );
-        assert_eq!(frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain)), stack);
+        assert_eq!(frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain), None), stack);
+    }
+
+    #[test]
+    fn the_link_register_names_a_leafs_caller_once() {
+        let (mut frames, timeline) = (Frames::new(), Timeline::new(&[]));
+        let leaf = frames.frame(&timeline, 1, Mode::User, FrameAddr::Ip(0x1000));
+        let chain = chain(&[context::USER, 0x1000, 0x3000]);
+        let mut addresses = |link| {
+            let stack = frames.stack(&timeline, 1, Mode::User, leaf, of(&chain), link);
+            frames.frames_of(stack).iter().map(|&f| frames.place(f).addr).collect::<Vec<_>>()
+        };
+        assert_eq!(addresses(None), [0x1000, 0x2fff]);
+        assert_eq!(addresses(Some(0x3000)), [0x1000, 0x2fff]);
+        assert_eq!(addresses(Some(0x2000)), [0x1000, 0x1fff, 0x2fff]);
     }
 
     #[test]
@@ -265,7 +306,7 @@ mod tests {
         let timeline = Timeline::new(&[]);
         let mut frames = Frames::new();
         let leaf = frames.frame(&timeline, 1, Mode::Kernel, FrameAddr::Ip(77));
-        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain(&[context::USER, 0x1000])));
+        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain(&[context::USER, 0x1000])), None);
         assert_eq!(frames.frames_of(stack)[0], leaf);
         assert_eq!(frames.frames_of(stack).len(), 2);
     }

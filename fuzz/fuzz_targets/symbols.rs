@@ -7,12 +7,16 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use xprof_perfdata::source::Source;
 use xprof_profile::supply::{Need, Supplier};
-use xprof_profile::symbols::{Module, ModuleKind, Symbolizer};
+use xprof_profile::symbols::{Module, ModuleKind, Reference, Symbolizer};
 
 struct Always(Arc<Vec<u8>>);
 
 impl Supplier for Always {
-    fn supply(&self, _: &Need) -> io::Result<Arc<dyn Source>> {
+    fn supply(&self, need: &Need) -> io::Result<Arc<dyn Source>> {
+        // A kernel's names are also to come from kallsyms, which is asked for when there is no vmlinux.
+        if *need == Need::Vmlinux && !self.0.starts_with(b"\x7fELF") {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(Arc::clone(&self.0) as Arc<dyn Source>)
     }
 }
@@ -21,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, rest)) = bytes.split_first() else { return };
     let kind = match choice % 5 {
         0 => ModuleKind::User,
-        1 => ModuleKind::Kernel,
+        1 => ModuleKind::Kernel { reference: Some(Reference { name: b"main".to_vec(), address: 1 << 63 }) },
         2 => ModuleKind::KernelModule,
         3 => ModuleKind::Vdso,
         _ => ModuleKind::Jit { pid: 1 },

@@ -45,6 +45,9 @@ pub enum Need {
         /// Build id of the kernel that was recorded.
         build_id: Option<BuildId>,
     },
+    /// The recorded kernel's own file with symbols, where the user gave one (`--vmlinux`). A file that was given and
+    /// cannot be opened is another error than `NotFound`.
+    Vmlinux,
     /// This machine's vdso.
     Vdso,
     /// `/tmp/perf-PID.map`, also through `/proc/PID/root`, under its pid in its own namespace.

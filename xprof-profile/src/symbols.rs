@@ -37,7 +37,10 @@ pub enum ModuleKind {
     /// An ELF file mapped by a process.
     User,
     /// The kernel itself (kallsyms or vmlinux).
-    Kernel,
+    Kernel {
+        /// Where the recorded kernel had one of its symbols, if the recording says it.
+        reference: Option<Reference>,
+    },
     /// A kernel module.
     KernelModule,
     /// `[vdso]` (and `[vdso32]`, `[vdsox32]`).
@@ -57,6 +60,16 @@ pub enum ModuleKind {
     },
     /// `[vsyscall]`, `[stack]`, other pseudo mappings: nothing to look up.
     Pseudo,
+}
+
+/// A symbol of the kernel and the address it had while it was recorded: a kernel may lie elsewhere than it was linked for
+/// (KASLR), all of it by the same distance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// Name of the symbol: `_text` or `_stext`.
+    pub name: Vec<u8>,
+    /// Run-time address.
+    pub address: u64,
 }
 
 /// A module: what a mapping points to. perf calls it a DSO.
@@ -90,12 +103,15 @@ pub struct Missing {
     pub advice: String,
 }
 
+/// Filled when its module is first looked up; the kernel's may share that of its modules.
+type Cell = Arc<OnceLock<Arc<Loaded>>>;
+
 /// Gives names. Cloning it shares what was loaded.
 #[derive(Clone)]
 pub struct Symbolizer {
     supplier: Arc<dyn Supplier>,
     kernel: Option<BuildId>,
-    loaded: Arc<Mutex<FxHashMap<Module, Arc<OnceLock<Loaded>>>>>,
+    loaded: Arc<Mutex<FxHashMap<Module, Cell>>>,
 }
 
 impl std::fmt::Debug for Symbolizer {
@@ -123,29 +139,38 @@ impl Symbolizer {
     /// A module is loaded at its first lookup and kept. May be called from several threads, for different modules at the
     /// same time.
     pub fn lookup(&self, module: &Module, addresses: &[u64]) -> (Vec<Option<Symbol>>, Option<Missing>) {
-        let key = self.key(module);
-        let cell = {
-            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(loaded.entry(key.clone()).or_default())
-        };
-        let loaded = cell.get_or_init(|| {
-            let pid = module.pid;
-            load::load(&*self.supplier, &Module { pid, ..key })
-        });
+        let loaded = self.loaded(self.key(module), module.pid);
         let symbols = loaded.lookup(addresses);
         let missing = loaded.advice().filter(|_| symbols.iter().any(Option::is_none));
         (symbols, missing.map(|advice| Missing { advice: advice.into() }))
     }
 
-    /// What makes two modules the same: the kernel and its modules share one list; a build id says more than who
-    /// mapped it.
+    /// What was loaded for a key; loads it the first time. `pid`: a process that had it mapped.
+    fn loaded(&self, key: Module, pid: Option<u32>) -> Arc<Loaded> {
+        let cell = {
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(loaded.entry(key.clone()).or_default())
+        };
+        let load = || match &key.kind {
+            ModuleKind::Kernel { reference } => {
+                match load::vmlinux(&*self.supplier, key.build_id.as_ref(), reference.as_ref()) {
+                    Some(loaded) => Arc::new(loaded),
+                    None => self.loaded(Module { kind: ModuleKind::KernelModule, ..key.clone() }, pid),
+                }
+            }
+            _ => Arc::new(load::load(&*self.supplier, &Module { pid, ..key.clone() })),
+        };
+        Arc::clone(cell.get_or_init(load))
+    }
+
+    /// What makes two modules the same: the kernel's modules share its one list; a build id says more than who mapped it.
     fn key(&self, module: &Module) -> Module {
         let build_id = module.build_id.clone();
         match module.kind {
-            ModuleKind::Kernel | ModuleKind::KernelModule => Module {
+            ModuleKind::Kernel { .. } | ModuleKind::KernelModule => Module {
                 path: b"[kernel.kallsyms]".into(),
-                kind: ModuleKind::Kernel,
-                build_id: self.kernel.clone().or(build_id.filter(|_| module.kind == ModuleKind::Kernel)),
+                kind: module.kind.clone(),
+                build_id: self.kernel.clone().or(build_id.filter(|_| module.kind != ModuleKind::KernelModule)),
                 pid: None,
             },
             _ => Module { pid: module.pid.filter(|_| build_id.is_none()), ..module.clone() },

@@ -8,18 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use symbols_support::{Files, build_id, compile, folder, run, user};
+use symbols_support::{Files, build_id, bytes_of, compile, folder, run, user};
 use xprof_perfdata::source::Source;
-use xprof_profile::supply::{BuildId, Need, Supplier};
-use xprof_profile::symbols::{Module, ModuleKind, Symbolizer};
+use xprof_profile::supply::{Need, Supplier};
+use xprof_profile::symbols::{Module, ModuleKind, Reference, Symbolizer};
 
 const PROGRAM: &str = "static int __attribute__((noinline)) hidden_one(int a) { return a * 3; }\n\
     int __attribute__((noinline)) hidden_two(int a) { return hidden_one(a) + 1; }\n\
     int main(int n, char **v) { return hidden_two(n); }\n";
-
-fn bytes_of(id: &str) -> BuildId {
-    BuildId((0..id.len()).step_by(2).map(|i| u8::from_str_radix(&id[i..i + 2], 16).unwrap()).collect())
-}
 
 /// File offset of a function, by nm: the program is linked so that text lies at its file offset.
 fn offset(program: &Path, function: &str) -> u64 {
@@ -146,6 +142,22 @@ fn names_in_gnu_debugdata() {
 }
 
 #[test]
+fn object_files_such_as_kernel_modules() {
+    // Nothing is placed yet in an object file: a symbol's value counts from its section, whose offset readelf knows.
+    let object = compile("files-object", "c", PROGRAM, &["gcc", "-O1", "-c", "-ffunction-sections"]);
+    let sections = run("readelf", &["-SW", object.to_str().unwrap()]);
+    let offset_of = |function: &str| {
+        let line = sections.lines().find(|l| l.contains(&format!(" .text.{function} "))).unwrap();
+        let fields: Vec<&str> = line.split(']').nth(1).unwrap().split_whitespace().collect();
+        u64::from_str_radix(fields[3], 16).unwrap() + offset(&object, function)
+    };
+    let wanted = ["hidden_one", "hidden_two"].map(|name| (name, offset_of(name)));
+    let (found, _) = Symbolizer::new(Files::new()).lookup(&user(&object), &wanted.map(|w| w.1));
+    let found: Vec<_> = found.iter().flatten().map(|s| (&*s.name, s.start)).collect();
+    assert_eq!(found, wanted);
+}
+
+#[test]
 fn linkage_table() {
     let program = compile(
         "files-plt",
@@ -180,7 +192,7 @@ fn run_time_code_kernel_and_one_symbol() {
     let module = |kind| Module { path: b"x".into(), kind, build_id: None, pid: None };
     let (found, missing) = symbolizer.lookup(&module(ModuleKind::Jit { pid: 7 }), &[0x7f00_0000_1000]);
     assert_eq!((found[0].as_ref().map(|f| &*f.name), missing), (Some("Interpreter"), None));
-    let (_, missing) = symbolizer.lookup(&module(ModuleKind::Kernel), &[0xffff_ffff_8100_0000]);
+    let (_, missing) = symbolizer.lookup(&module(ModuleKind::Kernel { reference: None }), &[0xffff_ffff_8100_0000]);
     assert!(missing.unwrap().advice.contains("kptr_restrict"));
     let (found, _) =
         symbolizer.lookup(&module(ModuleKind::Ksymbol { start: 0x1000, len: 16 }), &[0xfff, 0x1000, 0x1010]);
@@ -188,7 +200,9 @@ fn run_time_code_kernel_and_one_symbol() {
     let none = Symbolizer::new(Files::new());
     let (found, missing) = none.lookup(&module(ModuleKind::Jit { pid: 7 }), &[0x1000]);
     assert!(found[0].is_none() && missing.unwrap().advice.contains("/tmp/perf-7.map"));
-    assert!(none.lookup(&module(ModuleKind::Kernel), &[1]).1.unwrap().advice.contains("--kallsyms"));
+    assert!(
+        none.lookup(&module(ModuleKind::Kernel { reference: None }), &[1]).1.unwrap().advice.contains("--kallsyms")
+    );
     assert_eq!(none.lookup(&module(ModuleKind::Pseudo), &[1]), (vec![None], None));
 }
 
@@ -204,7 +218,8 @@ impl Supplier for Same {
 fn any_answer(bytes: Vec<u8>) {
     let addresses: Vec<u64> = (0..0x3000).step_by(97).chain([u64::MAX - 1, u64::MAX]).collect();
     let symbolizer = Symbolizer::new(Arc::new(Same(bytes)));
-    for kind in [ModuleKind::User, ModuleKind::Kernel, ModuleKind::Vdso, ModuleKind::Jit { pid: 1 }] {
+    let kernel = ModuleKind::Kernel { reference: Some(Reference { name: b"main".into(), address: 0x2000 }) };
+    for kind in [ModuleKind::User, kernel, ModuleKind::KernelModule, ModuleKind::Vdso, ModuleKind::Jit { pid: 1 }] {
         let module = Module { path: b"/x".into(), kind, build_id: None, pid: None };
         assert_eq!(symbolizer.lookup(&module, &addresses).0.len(), addresses.len());
     }

@@ -172,9 +172,12 @@ fn compare(recording: &Path, symbolizer: &Symbolizer) -> BTreeMap<&'static str, 
     let mut causes = BTreeMap::new();
     for (dso, all) in by_dso {
         let module = match &dso[..] {
-            "[kernel.kallsyms]" => {
-                Module { path: dso.clone().into(), kind: ModuleKind::Kernel, build_id: None, pid: None }
-            }
+            "[kernel.kallsyms]" => Module {
+                path: dso.clone().into(),
+                kind: ModuleKind::Kernel { reference: None },
+                build_id: None,
+                pid: None,
+            },
             path if path.starts_with('/') => user(Path::new(path)),
             _ => continue,
         };

@@ -74,7 +74,7 @@ impl FileSupplier {
 
     fn kallsyms(&self, build_id: Option<&BuildId>) -> io::Result<Arc<dyn Source>> {
         if let Some(path) = &self.kallsyms {
-            return open(path);
+            return given(path);
         }
         if let Some(recorded) = build_id {
             let running =
@@ -106,6 +106,7 @@ impl Supplier for FileSupplier {
             Need::Cached { build_id, kind } => self.cached(build_id, kind),
             Need::Debug { build_id } => self.debug(build_id),
             Need::Kallsyms { build_id } => self.kallsyms(build_id.as_ref()),
+            Need::Vmlinux => self.vmlinux.as_deref().map_or(Err(io::ErrorKind::NotFound.into()), given),
             Need::Vdso => own_vdso(),
             Need::PerfMap { pid } => self.perf_map(*pid),
         }
@@ -143,6 +144,11 @@ const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLO
 
 fn open(path: &Path) -> io::Result<Arc<dyn Source>> {
     regular(rustix::fs::openat(CWD, path, FLAGS, Mode::empty())?)
+}
+
+/// Opens a file that the user named: that it does not exist is an error like any other.
+fn given(path: &Path) -> io::Result<Arc<dyn Source>> {
+    open(path).map_err(|e| io::Error::other(format!("{}: {e}", path.display())))
 }
 
 fn open_below(root: &Path, path: &[u8]) -> io::Result<Arc<dyn Source>> {
@@ -250,6 +256,29 @@ mod tests {
         fs::write(folder.join("k"), "ffff T f").unwrap();
         let supplier = FileSupplier::new(None, Some(folder.join("k")), None);
         assert_eq!(text(supplier.supply(&other)), "ffff T f");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn files_that_the_user_gives() {
+        assert_eq!(
+            FileSupplier::new(None, None, None).supply(&Need::Vmlinux).err().unwrap().kind(),
+            io::ErrorKind::NotFound
+        );
+        let folder = folder("vmlinux");
+        fs::write(folder.join("vmlinux"), "of the kernel").unwrap();
+        let supplier = FileSupplier::new(None, None, Some(folder.join("vmlinux")));
+        assert_eq!(text(supplier.supply(&Need::Vmlinux)), "of the kernel");
+        // One that does not exist is not taken for none.
+        let gone = folder.join("gone");
+        let supplier = FileSupplier::new(None, Some(gone.clone()), Some(gone));
+        for need in [Need::Vmlinux, Need::Kallsyms { build_id: None }] {
+            let error = supplier.supply(&need).err().unwrap();
+            assert!(
+                error.kind() != io::ErrorKind::NotFound && error.to_string().contains("gone: No such file"),
+                "{error}"
+            );
+        }
         fs::remove_dir_all(folder).unwrap();
     }
 

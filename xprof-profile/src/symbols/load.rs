@@ -9,7 +9,7 @@ use super::elf::Elf;
 use super::kallsyms::{self, Kallsyms};
 use super::perf_map::PerfMap;
 use super::table::Table;
-use super::{Module, ModuleKind, Symbol, debug_file, symtab};
+use super::{Module, ModuleKind, Reference, Symbol, debug_file, symtab};
 use crate::supply::{BuildId, Need, Supplier};
 
 /// What was found for one module.
@@ -56,7 +56,7 @@ pub(crate) fn load(supplier: &dyn Supplier, module: &Module) -> Loaded {
     match &module.kind {
         ModuleKind::User => user(supplier, module),
         ModuleKind::Vdso => vdso(supplier, module),
-        ModuleKind::Kernel | ModuleKind::KernelModule => kernel(supplier, module),
+        ModuleKind::Kernel { .. } | ModuleKind::KernelModule => kernel(supplier, module),
         ModuleKind::Jit { pid } => jit(supplier, *pid),
         ModuleKind::Ksymbol { start, len } => {
             let symbol = Symbol { name: shown(&module.path).into(), start: *start, size: u64::from(*len) };
@@ -173,6 +173,35 @@ fn vdso(supplier: &dyn Supplier, module: &Module) -> Loaded {
             "{}: the one of the recorded kernel {why}; run `xprof archive` where it was recorded",
             shown(&module.path)
         )),
+    }
+}
+
+/// The names of the kernel from the file that the user gave; `None` when none was given.
+pub(crate) fn vmlinux(
+    supplier: &dyn Supplier,
+    recorded: Option<&BuildId>,
+    reference: Option<&Reference>,
+) -> Option<Loaded> {
+    let elf = match supplier.supply(&Need::Vmlinux) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        other => other.and_then(Elf::open),
+    };
+    let refused = |why: String| Some(Loaded::none(format!("[kernel.kallsyms]: the file of --vmlinux {why}")));
+    let elf = match elf {
+        Ok(elf) => elf,
+        Err(e) => return refused(format!("cannot be read: {e}")),
+    };
+    if let (Some(recorded), Some(id)) = (recorded, elf.build_id())
+        && !same(&id, recorded)
+    {
+        return refused(format!("is of another kernel: its build id is {id}; give the one with build id {recorded}"));
+    }
+    match symtab::kernel_table(&elf, reference) {
+        Ok(table) if table.is_empty() => {
+            refused("has no symbols; give one that is not stripped (Debian: linux-image-*-dbg)".into())
+        }
+        Ok(table) => Some(Loaded { names: Names::Table(table), advice: None }),
+        Err(e) => refused(format!("has symbols that cannot be used: {e}")),
     }
 }
 

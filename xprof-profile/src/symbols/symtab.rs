@@ -1,11 +1,12 @@
 //! The symbols of an ELF file as a [`Table`] of file offsets: `.symtab`, `.dynsym`, and names for the procedure linkage
-//! table.
+//! table. Those of the kernel's own file by the addresses where it was running.
 //!
 //! Which symbols count is perf's rule: functions, objects, and labels in sections whose name says text or data. Data stays
 //! in, since it ends the symbols of unknown size before it, and names the addresses that loads and stores touch.
 
 use std::io;
 
+use super::Reference;
 use super::elf::{
     EM_386, EM_AARCH64, EM_ARM, EM_X86_64, ET_REL, Elf, SHF_ALLOC, SHT_DYNSYM, SHT_NOBITS, SHT_REL, SHT_RELA,
     SHT_SYMTAB, Section,
@@ -61,16 +62,60 @@ pub(crate) fn with_mini(elf: &Elf, mini: &Elf) -> io::Result<Table> {
     Ok(table)
 }
 
+/// The table of the kernel's own file, by the addresses it had when its reference symbol was where `reference` says;
+/// without one, by those it was linked for. Empty when the file has no symbols.
+///
+/// # Errors
+/// What reading said; `InvalidData` when its addresses cannot be told.
+pub(crate) fn kernel_table(elf: &Elf, reference: Option<&Reference>) -> io::Result<Table> {
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut table = Table::new(Style::Kernel);
+    let Some((symbols, strings)) = symbols_of(elf, b".symtab", SHT_SYMTAB) else { return Ok(table) };
+    if elf.kind == ET_REL {
+        return Err(invalid("they are those of an object file".into()));
+    }
+    let strings = elf.bytes(strings, MOST_STRINGS)?;
+    let mapping_symbols = has_mapping_symbols(elf);
+    let (mut entries, mut linked) = (Vec::new(), None);
+    each_symbol(elf, symbols, |symbol| {
+        let name = name_at(&strings, symbol.name as usize).0;
+        if mapping_symbols && is_mapping_symbol(name) {
+            return;
+        }
+        if reference.is_some_and(|r| r.name == name) && symbol.section != SHN_UNDEF {
+            linked = Some(symbol.value);
+        }
+        entries.extend(entry(&symbol, 0, elf, Places::Addresses));
+    })?;
+    if let Some(reference) = reference {
+        let name = String::from_utf8_lossy(&reference.name);
+        let linked = linked.ok_or_else(|| invalid(format!("{name} is not among them, which says where they were")))?;
+        let moved = reference.address.wrapping_sub(linked);
+        for entry in &mut entries {
+            let size = entry.end.saturating_sub(entry.start);
+            entry.start = entry.start.wrapping_add(moved);
+            entry.end = entry.start.saturating_add(size);
+        }
+    }
+    table.add_strings(Strings::Memory(strings));
+    table.add(entries);
+    Ok(table)
+}
+
+/// A symbol table and its strings.
+fn symbols_of<'a>(elf: &'a Elf, name: &[u8], kind: u32) -> Option<(&'a Section, &'a Section)> {
+    let (_, symbols) = elf.section_named(name).filter(|(_, s)| s.kind == kind)?;
+    Some((symbols, elf.section(symbols.link as usize)?))
+}
+
 /// Adds one symbol table of `names`; nothing when it has none of that name.
 fn add(table: &mut Table, names: &Elf, loaded: &Elf, section: &[u8], kind: u32) -> io::Result<()> {
-    let Some((_, symbols)) = names.section_named(section).filter(|(_, s)| s.kind == kind) else { return Ok(()) };
-    let Some(strings) = names.section(symbols.link as usize) else { return Ok(()) };
+    let Some((symbols, strings)) = symbols_of(names, section, kind) else { return Ok(()) };
     let strings = match names.plain(strings) {
         Some((source, offset, size)) => Strings::File(source.clone(), offset, size),
         None => Strings::Memory(names.bytes(strings, MOST_STRINGS)?),
     };
-    let mapping_symbols = matches!(names.machine, EM_ARM | EM_AARCH64);
-    // `$a`, `$d`, `$t`, `$x` mark kinds of code on Arm and name nothing.
+    let mapping_symbols = has_mapping_symbols(names);
     let marks = match (&strings, mapping_symbols) {
         (_, false) => Vec::new(),
         (Strings::Memory(bytes), true) => bytes.clone(),
@@ -84,7 +129,7 @@ fn add(table: &mut Table, names: &Elf, loaded: &Elf, section: &[u8], kind: u32) 
         if mapping_symbols && is_mapping_symbol(name_at(&marks, symbol.name as usize).0) {
             return;
         }
-        entries.extend(entry(&symbol, number, names, loaded));
+        entries.extend(entry(&symbol, number, names, Places::Offsets(loaded)));
     })?;
     table.add(entries);
     Ok(())
@@ -126,7 +171,16 @@ fn each_symbol(elf: &Elf, symbols: &Section, mut each: impl FnMut(Sym)) -> io::R
     Ok(())
 }
 
-fn entry(symbol: &Sym, strings: u8, names: &Elf, loaded: &Elf) -> Option<Entry> {
+/// What a table counts in.
+#[derive(Clone, Copy)]
+enum Places<'a> {
+    /// Offsets in this file.
+    Offsets(&'a Elf),
+    /// The addresses that the file was linked for.
+    Addresses,
+}
+
+fn entry(symbol: &Sym, strings: u8, names: &Elf, places: Places<'_>) -> Option<Entry> {
     let kind = symbol.info & 0xf;
     let label = match kind {
         STT_FUNC | STT_GNU_IFUNC | STT_OBJECT => false,
@@ -147,7 +201,7 @@ fn entry(symbol: &Sym, strings: u8, names: &Elf, loaded: &Elf) -> Option<Entry> 
                 return None;
             }
             // A debug file has only the headers of what is loaded, and their offsets mean nothing.
-            if section.kind == SHT_NOBITS {
+            if let (SHT_NOBITS, Places::Offsets(loaded)) = (section.kind, places) {
                 elf = loaded;
                 section = elf.section(usize::from(index))?;
             }
@@ -161,13 +215,11 @@ fn entry(symbol: &Sym, strings: u8, names: &Elf, loaded: &Elf) -> Option<Entry> 
     if names.machine == EM_ARM && kind == STT_FUNC {
         value &= !1; // Thumb code is marked by the lowest bit.
     }
-    let start = match (loaded.kind, section) {
-        (ET_REL, Some(s)) => value.wrapping_sub(s.addr).wrapping_add(s.offset),
-        (_, section) => match (loaded.offset_of(value), section) {
-            (Some(offset), _) => offset,
-            (None, Some(s)) => value.wrapping_sub(s.addr).wrapping_add(s.offset),
-            (None, None) => return None,
-        },
+    let in_section = |s: &Section| value.wrapping_sub(s.addr).wrapping_add(s.offset);
+    let start = match (places, section) {
+        (Places::Addresses, _) => value,
+        (Places::Offsets(loaded), Some(s)) if loaded.kind == ET_REL => in_section(s),
+        (Places::Offsets(loaded), _) => loaded.offset_of(value).or_else(|| section.map(in_section))?,
     };
     let binding = match symbol.info >> 4 {
         1 => Binding::Global,
@@ -187,6 +239,11 @@ fn entry(symbol: &Sym, strings: u8, names: &Elf, loaded: &Elf) -> Option<Entry> 
 
 fn says_text_or_data(name: &[u8]) -> bool {
     name.windows(4).any(|w| w == b"text" || w == b"data")
+}
+
+/// `$a`, `$d`, `$t`, `$x` mark kinds of code on Arm and name nothing.
+fn has_mapping_symbols(elf: &Elf) -> bool {
+    matches!(elf.machine, EM_ARM | EM_AARCH64)
 }
 
 fn is_mapping_symbol(name: &[u8]) -> bool {

@@ -143,13 +143,13 @@ impl Timeline {
         let epoch = self.next_epoch();
         let mode = Mode::of(record_misc);
         if mode == Mode::Kernel || mmap.pid == u32::MAX {
-            let kind = if Modules::is_kernel_image(&mmap.path) { ModuleKind::Kernel } else { ModuleKind::KernelModule };
+            let image = Modules::is_kernel_image(&mmap.path);
             // Recordings exist in which the kernel's own map is empty: then it is everything above user space.
-            let end = if kind == ModuleKind::Kernel && mmap.start == 0 && mmap.len == 0 { u64::MAX } else { end };
+            let end = if image && mmap.start == 0 && mmap.len == 0 { u64::MAX } else { end };
             if end <= mmap.start {
                 return;
             }
-            let module = self.modules.kernel(kind, mmap);
+            let module = if image { self.modules.kernel(mmap) } else { self.modules.kernel_module(mmap) };
             self.kernel.insert(Map { start: mmap.start, end, pgoff: 0, module, identity: true }, epoch);
             return;
         }

@@ -6,7 +6,7 @@ use xprof_perfdata::record::{Ksymbol, Mmap, MmapFile};
 
 use super::{Mode, build_id};
 use crate::supply::BuildId;
-use crate::symbols::{Module, ModuleKind};
+use crate::symbols::{Module, ModuleKind, Reference};
 
 /// Index of a module. Dense from 0; the first ones stand for "nothing is mapped there", one per [`Mode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,13 +108,24 @@ impl Modules {
         id
     }
 
-    pub(super) fn kernel(&mut self, kind: ModuleKind, mmap: &Mmap) -> ModuleId {
-        let file = file_identity(&mmap.file);
-        let (path, short) = match kind {
-            ModuleKind::Kernel => (KERNEL.to_vec(), KERNEL.to_vec()),
-            _ => (mmap.path.clone(), kernel_module_name(&mmap.path)),
-        };
-        self.intern(Identity { path, kind, file }, None, short, Mode::Kernel)
+    /// The module of the kernel's own mapping. Mappings of one kernel are one module; its reference symbol is the first
+    /// that any of them says.
+    pub(super) fn kernel(&mut self, mmap: &Mmap) -> ModuleId {
+        let kind = ModuleKind::Kernel { reference: None };
+        let identity = Identity { path: KERNEL.to_vec(), kind, file: file_identity(&mmap.file) };
+        let id = self.intern(identity, None, KERNEL.to_vec(), Mode::Kernel);
+        if let Some(Module { kind: ModuleKind::Kernel { reference }, .. }) = self.list.get_mut(id.0 as usize)
+            && reference.is_none()
+        {
+            *reference = reference_of(mmap);
+        }
+        id
+    }
+
+    pub(super) fn kernel_module(&mut self, mmap: &Mmap) -> ModuleId {
+        let (path, kind) = (mmap.path.clone(), ModuleKind::KernelModule);
+        let short = kernel_module_name(&path);
+        self.intern(Identity { path, kind, file: file_identity(&mmap.file) }, None, short, Mode::Kernel)
     }
 
     pub(super) fn ksymbol(&mut self, ksymbol: &Ksymbol) -> ModuleId {
@@ -173,6 +184,12 @@ impl Modules {
     pub fn mode(&self, id: ModuleId) -> Mode {
         self.modes.get(id.0 as usize).copied().unwrap_or(Mode::Unknown)
     }
+}
+
+/// `[kernel.kallsyms]_text`, with the address of `_text` for an offset; 0 when it was hidden from the recorder.
+fn reference_of(mmap: &Mmap) -> Option<Reference> {
+    let name = mmap.path.strip_prefix(KERNEL).filter(|name| !name.is_empty())?;
+    (mmap.pgoff != 0).then(|| Reference { name: name.to_vec(), address: mmap.pgoff })
 }
 
 fn file_identity(file: &MmapFile) -> Vec<u8> {

@@ -2,6 +2,7 @@ use xprof_perfdata::abi::misc;
 use xprof_perfdata::record::{Comm, Ksymbol, Mmap, MmapFile, Record, Task, TaskId};
 
 use super::*;
+use crate::symbols::Reference;
 
 fn mmap(pid: u32, start: u64, len: u64, pgoff: u64, path: &str) -> Record {
     Record::Mmap(Mmap {
@@ -94,6 +95,21 @@ fn kernel_maps() {
     t.apply(&Record::Ksymbol(Ksymbol { flags: 1, ..bpf }), 0);
     assert_eq!(at(&t, kernel + 0x3000_000f).0, "[unknown]");
     assert_eq!(name(&t, t.place(1, Mode::User, kernel)), "[unknown]");
+}
+
+#[test]
+fn the_kernel_is_one_module_with_its_reference() {
+    let mut t = Timeline::new(&[]);
+    let kernel = 0xffff_ffff_9a00_0000;
+    // As the first of these, where the recorder was not shown the address.
+    t.apply(&mmap(u32::MAX, kernel, 0x10_0000, 0, "[kernel.kallsyms]_text"), misc::KERNEL);
+    t.apply(&mmap(u32::MAX, kernel + 0x10_0000, 0x10_0000, kernel + 0x40, "[kernel.kallsyms]_stext"), misc::KERNEL);
+    t.apply(&mmap(u32::MAX, kernel + 0x20_0000, 0x10_0000, 7, "[kernel.kallsyms]_text"), misc::KERNEL);
+    let places = [0x5, 0x10_0000, 0x20_0000].map(|at| t.place(1, Mode::Kernel, kernel + at).module);
+    assert_eq!(places, [places[0]; 3]);
+    let reference = Some(Reference { name: b"_stext".to_vec(), address: kernel + 0x40 });
+    let module = t.modules().get(places[0]).unwrap();
+    assert_eq!((&module.path[..], &module.kind), (&b"[kernel.kallsyms]"[..], &ModuleKind::Kernel { reference }));
 }
 
 #[test]

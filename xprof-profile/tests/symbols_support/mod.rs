@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use xprof_perfdata::source::Source;
-use xprof_profile::supply::{Need, Supplier};
+use xprof_profile::supply::{BuildId, Need, Supplier};
 use xprof_profile::symbols::{Module, ModuleKind};
 
 /// Gives files by their path, and those of `cache` and `debug` by build id.
@@ -22,6 +22,8 @@ pub struct Files {
     pub debug: Vec<(String, PathBuf)>,
     /// What stands for `/proc/kallsyms`.
     pub kallsyms: Option<Vec<u8>>,
+    /// The kernel's own file, as the user gave it.
+    pub vmlinux: Option<PathBuf>,
     /// What stands for the map of any process.
     pub perf_map: Option<Vec<u8>>,
     /// Also debug files that packages installed.
@@ -30,7 +32,8 @@ pub struct Files {
 
 impl Files {
     pub fn empty() -> Files {
-        Files { cached: Vec::new(), debug: Vec::new(), kallsyms: None, perf_map: None, installed: false }
+        let (cached, debug) = (Vec::new(), Vec::new());
+        Files { cached, debug, kallsyms: None, vmlinux: None, perf_map: None, installed: false }
     }
     pub fn new() -> Arc<Files> {
         Arc::new(Files::empty())
@@ -55,6 +58,7 @@ impl Supplier for Files {
                 }
             }
             Need::Kallsyms { .. } => return Ok(Arc::new(self.kallsyms.clone().ok_or_else(none)?)),
+            Need::Vmlinux => self.vmlinux.clone().ok_or_else(none)?,
             Need::PerfMap { .. } => return Ok(Arc::new(self.perf_map.clone().ok_or_else(none)?)),
             _ => return Err(none()),
         };
@@ -94,6 +98,11 @@ pub fn run(command: &str, arguments: &[&str]) -> String {
     let out = Command::new(command).args(arguments).output().unwrap_or_else(|e| panic!("{command}: {e}"));
     assert!(out.status.success(), "{command} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// The bytes of a build id in hexadecimal.
+pub fn bytes_of(id: &str) -> BuildId {
+    BuildId((0..id.len()).step_by(2).map(|i| u8::from_str_radix(&id[i..i + 2], 16).unwrap()).collect())
 }
 
 /// A folder of this test.

@@ -1,36 +1,19 @@
 //! From records to cells.
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::abi::{read_format, record, sample as bit};
-use xprof_perfdata::events::Events;
+use xprof_perfdata::abi::{attr_flag, read_format, record, sample as bit};
+use xprof_perfdata::events::{Event, Events};
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
 use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::Record;
 use xprof_perfdata::sample::{Sample, SampleView};
 
+use super::cells::{Cell, Cells, Spot};
 use super::filter::Filter;
 use super::frames::{FrameAddr, FrameId, Frames, StackId};
 use super::key::Key;
 use crate::timeline::{Mode, Timeline};
-
-/// What a cell adds up. Parts that no key and no filter asks for are 0, so that few cells are needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Cell {
-    pub(super) event: u32,
-    pub(super) thread: u32,
-    pub(super) frame: u32,
-    pub(super) stack: u32,
-    pub(super) cpu: u32,
-    pub(super) cgroup: u64,
-}
-
-/// What a cell has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) samples: u64,
-    pub(super) period: u64,
-}
 
 /// Lost records of one event, from both ways the kernel tells them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,11 +55,12 @@ pub struct Builder {
     pub(super) filter: Filter,
     pub(super) timeline: Timeline,
     pub(super) frames: Frames,
-    pub(super) cells: FxHashMap<Cell, Sum>,
+    pub(super) cells: Cells,
     pub(super) lost: Vec<LostCount>,
     wanted: Wanted,
     sample: Sample,
-    last_values: FxHashMap<u64, u64>,
+    /// Counts that `:S` reads gave last, by id, and by thread where a read counts its own thread alone.
+    last_values: FxHashMap<(u64, u32), u64>,
     /// Records that could not be decoded.
     pub(super) damaged: u64,
 }
@@ -101,7 +85,7 @@ impl Builder {
             filter,
             timeline: Timeline::new(&description.features.build_ids),
             frames: Frames::new(),
-            cells: FxHashMap::default(),
+            cells: Cells::new(),
             lost: Vec::new(),
             wanted,
             sample: Sample::default(),
@@ -127,7 +111,10 @@ impl Builder {
                 let event = events.by_id(id.id).map_or(raw.event, |e| e as u32);
                 *self.lost_of(event).totals.get_or_insert(0) += lost;
             }
-            Ok((record, _)) => self.timeline.apply(&record, raw.misc),
+            Ok((record, _)) => {
+                self.timeline.apply(&record, raw.misc);
+                self.cells.forget();
+            }
             Err(_) => self.damaged += 1,
         }
     }
@@ -157,20 +144,45 @@ impl Builder {
         }
         const GROUP: u64 = read_format::GROUP | read_format::ID;
         let is_group = event.format.sample_type & bit::READ != 0 && event.format.read_format & GROUP == GROUP;
-        let mut sample = std::mem::take(&mut self.sample);
-        // Only these lie behind parts of unknown length.
         let has_link = self.wanted.link && event.format.sample_regs_user >> ARM64_LR & 1 != 0;
-        let needs_all = is_group || self.wanted.cgroup || has_link;
-        if needs_all && event.format.decode_sample(raw.body, &mut sample).is_err() {
+        if is_group || self.wanted.cgroup || has_link {
+            return self.whole_sample(raw, &view, event, events, is_group);
+        }
+        let period = view.period().unwrap_or(event.attr.sample_period);
+        let (ip, pid, tid) = (view.ip(), view.pid(), view.tid());
+        let spot = Spot { ip, pid, tid, event: raw.event, cpu: view.cpu(), misc: raw.misc };
+        if !self.wanted.stacks && self.cells.add_again(&spot, period) {
+            return;
+        }
+        let cell = self.cell(raw, &view, event.format.sample_type, None);
+        let index = self.cells.add(cell, period);
+        if !self.wanted.stacks {
+            self.cells.remember(spot, index);
+        }
+    }
+
+    /// A sample of which something is wanted that lies behind parts of unknown length.
+    fn whole_sample(
+        &mut self,
+        raw: &RawRecord<'_>,
+        view: &SampleView<'_>,
+        event: &Event,
+        events: &Events,
+        is_group: bool,
+    ) {
+        let mut sample = std::mem::take(&mut self.sample);
+        if event.format.decode_sample(raw.body, &mut sample).is_err() {
             self.damaged += 1;
         } else {
+            let has_link = self.wanted.link && event.format.sample_regs_user >> ARM64_LR & 1 != 0;
             let link = if has_link { link_register(&sample, event.format.sample_regs_user) } else { None };
-            let mut cell = self.cell(raw, &view, event.format.sample_type, link);
+            let mut cell = self.cell(raw, view, event.format.sample_type, link);
             cell.cgroup = if self.wanted.cgroup { sample.cgroup } else { 0 };
             if is_group {
-                self.add_group(cell, events, &sample);
+                let tid = if event.attr.has(attr_flag::INHERIT) { sample.id.tid } else { 0 };
+                self.add_group(cell, tid, events, &sample);
             } else {
-                self.count(cell, view.period().unwrap_or(event.attr.sample_period));
+                self.cells.add(cell, view.period().unwrap_or(event.attr.sample_period));
             }
         }
         self.sample = sample;
@@ -192,21 +204,15 @@ impl Builder {
     }
 
     /// Adds a sample of a leader that reads its group (`:S`): one for each member that counted something since.
-    fn add_group(&mut self, cell: Cell, events: &Events, sample: &Sample) {
+    fn add_group(&mut self, cell: Cell, tid: u32, events: &Events, sample: &Sample) {
         for counter in &sample.read.counters {
             let Some(event) = events.by_id(counter.id) else { continue };
-            let last = self.last_values.insert(counter.id, counter.value).unwrap_or(0);
+            let last = self.last_values.insert((counter.id, tid), counter.value).unwrap_or(0);
             let period = counter.value.wrapping_sub(last);
             if period != 0 {
-                self.count(Cell { event: event as u32, ..cell }, period);
+                self.cells.add(Cell { event: event as u32, ..cell }, period);
             }
         }
-    }
-
-    fn count(&mut self, cell: Cell, period: u64) {
-        let sum = self.cells.entry(cell).or_default();
-        sum.samples += 1;
-        sum.period = sum.period.saturating_add(period);
     }
 }
 

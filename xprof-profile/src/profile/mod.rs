@@ -5,6 +5,7 @@
 //! once and folds the cells into the rows of a [`Profile`], by the [`Key`]s asked for.
 
 mod builder;
+mod cells;
 mod filter;
 mod frames;
 mod key;

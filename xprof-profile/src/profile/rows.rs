@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustc_hash::{FxHashMap, FxHashSet};
 use xprof_perfdata::events::Events;
 
-use super::builder::{Builder, Cell, Sum};
+use super::builder::Builder;
+use super::cells::{Cell, Sum};
 use super::filter::Filter;
 use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
@@ -89,7 +90,7 @@ impl Builder {
         let mut fold = Fold { builder: &self, names: &names, events: &event_names, texts: Texts::default() };
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
-        for (cell, &sum) in &self.cells {
+        for &(ref cell, sum) in self.cells.list() {
             let Some(table) = profiles.get_mut(cell.event as usize) else { continue };
             if !fold.takes(cell) {
                 continue;

@@ -21,7 +21,7 @@ fn profile() -> Profile {
                 row("b", Value::Address(0x1234), 1, 2, 2),
             ],
         }],
-        unnamed: vec![Unnamed { path: "/bin/b".into(), samples: 1, advice: "install b-dbgsym".into() }],
+        unnamed: vec![Unnamed { path: "/bin/b".into(), samples: 1, advice: "/bin/b: install b-dbgsym".into() }],
         damaged: 0,
     }
 }
@@ -49,7 +49,7 @@ fn text_has_aligned_columns_and_no_escapes() {
     66.60%    66.60%         999  a\u{1b}[2J  [.] f(int, "x")
      0.07%     0.07%           1  b           [.] 0x0000000000001234
 
-# 1 samples without names in /bin/b: install b-dbgsym
+# 1 samples without names: /bin/b: install b-dbgsym
 # partial: killed
 "#
     );

@@ -24,13 +24,7 @@ pub fn text(profile: &Profile, options: &Options, out: &mut String) {
         out.push_str("# No samples.\n");
     }
     for unnamed in profile.unnamed.iter().take(UNNAMED_SHOWN) {
-        let _ = writeln!(
-            out,
-            "# {} samples without names in {}: {}",
-            unnamed.samples,
-            Plain(&unnamed.path),
-            unnamed.advice
-        );
+        let _ = writeln!(out, "# {} samples without names: {}", unnamed.samples, Plain(&unnamed.advice));
     }
     if profile.unnamed.len() > UNNAMED_SHOWN {
         let rest = &profile.unnamed[UNNAMED_SHOWN..];

@@ -12,7 +12,7 @@ fn record(dir: &Path, name: &str, options: &[&str], command: &str) -> std::path:
     let mut perf = Command::new("perf");
     perf.arg("record").args(options).arg("-o").arg(&file).args(["--", "bash", "-c", command]);
     let output = run(perf.current_dir(dir));
-    assert!(file.exists(), "{perf:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{perf:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     file
 }
 

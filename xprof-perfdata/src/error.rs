@@ -15,7 +15,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The first bytes are not those of a perf.data file.
-    #[error("not a perf.data file: it starts with {found:02x?} instead of \"PERFILE2\"")]
+    #[error("not a perf.data file: {}", beginning(.found))]
     NotPerfData {
         /// The first eight bytes (fewer when there are fewer).
         found: Vec<u8>,
@@ -34,6 +34,13 @@ pub enum Error {
         /// What is not supported.
         what: String,
     },
+}
+
+fn beginning(found: &[u8]) -> String {
+    match found {
+        [] => "it is empty".into(),
+        found => format!("it starts with \"{}\" instead of \"PERFILE2\"", found.escape_ascii()),
+    }
 }
 
 /// Result of this crate.

@@ -51,7 +51,13 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Recording> {
         };
         anyhow::anyhow!("cannot open the recording {name}: {error}{next}")
     })?;
-    Recording::open(input).with_context(|| format!("cannot read the recording {name}"))
+    Recording::open(input).map_err(|error| {
+        let next = match &error {
+            xprof_perfdata::Error::NotPerfData { .. } => "; make one with: xprof record -- CMD",
+            _ => "",
+        };
+        anyhow::anyhow!("cannot read the recording {name}: {error}{next}")
+    })
 }
 
 fn directory(path: &Path) -> io::Result<Input> {

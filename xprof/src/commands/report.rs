@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::ValueEnum;
 use xprof_profile::profile::{Builder, Filter, Key, Profile};
 use xprof_ui::{Format, table};
@@ -22,6 +23,12 @@ pub(crate) struct Options {
     /// Print the table as text
     #[arg(long)]
     stdio: bool,
+    /// Call trees: not available in this version
+    #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, default_missing_value = "caller", hide = true)]
+    trees: Option<String>,
+    /// The terminal browser: not available in this version
+    #[arg(long, hide = true)]
+    tui: bool,
     /// What rows are made of: comm, pid, tid, cpu, cgroup, dso, symbol, addr, event, mode
     #[arg(short, long, value_name = "KEYS", value_delimiter = ',', default_value = "comm,dso,symbol")]
     sort: Vec<Key>,
@@ -127,7 +134,14 @@ impl From<OutputFormat> for Format {
 
 /// Runs `xprof report`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    let _ = options.stdio;
+    if options.trees.as_deref().is_some_and(|mode| mode != "none") {
+        bail!(
+            "call trees (-g) are not available in this version; the children column counts callees: xprof report --children"
+        );
+    }
+    if options.tui {
+        bail!("the terminal browser (--tui) is not available in this version; print the table: xprof report --stdio");
+    }
     let mut notes = Vec::new();
     let (profile, children) = profile(&options, &mut notes)?;
     let view = table::Options {

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use object::{Endianness, U32, pod};
 use xprof_perfdata::source::Source;
 
 use super::elf::{Elf, read_up_to};
@@ -67,7 +68,8 @@ fn debuglink(elf: &Elf) -> Option<(Vec<u8>, u32)> {
     let end = bytes.iter().position(|&b| b == 0)?;
     let name = bytes[..end].to_vec();
     let at = (end + 4) & !3;
-    let crc = (bytes.len() >= at + 4).then(|| elf.fields().u32(&bytes, at))?;
+    let (crc, _) = pod::from_bytes::<U32<Endianness>>(bytes.get(at..)?).ok()?;
+    let crc = crc.get(elf.endian);
     (!name.is_empty() && !name.contains(&b'/')).then_some((name, crc))
 }
 

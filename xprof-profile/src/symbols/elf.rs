@@ -1,45 +1,24 @@
 //! ELF files, read piece by piece from a [`Source`]: headers, then only the sections that are asked for.
 //!
 //! Files are untrusted and can be larger than memory, so nothing is mapped or read whole: every length is held against
-//! what the source really has, and a file that is cut short gives what is left of it. Layouts: the System V gABI,
-//! chapters 4 and 5.
+//! what the source really has, and a file that is cut short gives what is left of it. What the pieces mean is known by
+//! the crate `object`. Its own readers of whole files are not used: they want all of a file in memory, or keep all that was
+//! read of it, and give nothing of a table whose end is missing.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use object::Endianness;
+use object::elf::{
+    CompressionHeader32, CompressionHeader64, CompressionType, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, FileHeader32,
+    FileHeader64, FileType, Machine, NT_GNU_BUILD_ID, PN_XNUM, PT_LOAD, PT_NOTE, ProgramType, SHF_COMPRESSED,
+    SHN_XINDEX, SHT_NOBITS, SectionFlags, SectionType,
+};
+use object::pod::{self, Pod};
+use object::read::elf::{CompressionHeader, FileHeader, NoteIterator, ProgramHeader, SectionHeader};
 use xprof_perfdata::source::Source;
 
 use crate::supply::BuildId;
-
-/// `ET_REL`: an object file, such as a kernel module.
-pub(crate) const ET_REL: u16 = 1;
-/// `EM_386`.
-pub(crate) const EM_386: u16 = 3;
-/// `EM_ARM`.
-pub(crate) const EM_ARM: u16 = 40;
-/// `EM_X86_64`.
-pub(crate) const EM_X86_64: u16 = 62;
-/// `EM_AARCH64`.
-pub(crate) const EM_AARCH64: u16 = 183;
-
-/// `SHT_SYMTAB`.
-pub(crate) const SHT_SYMTAB: u32 = 2;
-/// `SHT_RELA`.
-pub(crate) const SHT_RELA: u32 = 4;
-/// `SHT_NOBITS`: takes no space in the file.
-pub(crate) const SHT_NOBITS: u32 = 8;
-/// `SHT_REL`.
-pub(crate) const SHT_REL: u32 = 9;
-/// `SHT_DYNSYM`.
-pub(crate) const SHT_DYNSYM: u32 = 11;
-/// `SHF_ALLOC`: in memory while the program runs.
-pub(crate) const SHF_ALLOC: u64 = 2;
-const SHF_COMPRESSED: u64 = 0x800;
-const ELFCOMPRESS_ZLIB: u32 = 1;
-const ELFCOMPRESS_ZSTD: u32 = 2;
-const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
-const NT_GNU_BUILD_ID: u32 = 3;
 
 /// No file has more sections or segments than this; a larger number is a lie. (librustc_driver has 43, an object
 /// built with `-ffunction-sections` some 100,000.)
@@ -52,9 +31,9 @@ const MOST_SMALL: u64 = 16 << 20;
 pub(crate) struct Section {
     name: u32,
     /// `SHT_*`.
-    pub(crate) kind: u32,
+    pub(crate) kind: SectionType,
     /// `SHF_*`.
-    pub(crate) flags: u64,
+    pub(crate) flags: SectionFlags,
     /// Address in memory.
     pub(crate) addr: u64,
     /// Offset in the file.
@@ -70,7 +49,7 @@ pub(crate) struct Section {
 /// One program header.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
-    kind: u32,
+    kind: ProgramType,
     offset: u64,
     vaddr: u64,
     filesz: u64,
@@ -80,48 +59,17 @@ struct Segment {
 /// An open ELF file.
 pub(crate) struct Elf {
     source: Arc<dyn Source>,
-    fields: Fields,
+    /// Byte order.
+    pub(crate) endian: Endianness,
+    /// 64-bit layout.
+    pub(crate) wide: bool,
     /// `ET_*`.
-    pub(crate) kind: u16,
+    pub(crate) kind: FileType,
     /// `EM_*`.
-    pub(crate) machine: u16,
+    pub(crate) machine: Machine,
     sections: Vec<Section>,
     section_names: Vec<u8>,
     segments: Vec<Segment>,
-}
-
-/// How numbers stand in this file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields {
-    little: bool,
-    /// 64-bit layout.
-    pub(crate) wide: bool,
-}
-
-impl Fields {
-    /// Two bytes at `at`; 0 past the end.
-    pub(crate) fn u16(self, bytes: &[u8], at: usize) -> u16 {
-        let b = array(bytes, at);
-        if self.little { u16::from_le_bytes(b) } else { u16::from_be_bytes(b) }
-    }
-    /// Four bytes at `at`; 0 past the end.
-    pub(crate) fn u32(self, bytes: &[u8], at: usize) -> u32 {
-        let b = array(bytes, at);
-        if self.little { u32::from_le_bytes(b) } else { u32::from_be_bytes(b) }
-    }
-    /// Eight bytes at `at`; 0 past the end.
-    pub(crate) fn u64(self, bytes: &[u8], at: usize) -> u64 {
-        let b = array(bytes, at);
-        if self.little { u64::from_le_bytes(b) } else { u64::from_be_bytes(b) }
-    }
-    /// An address or offset: four bytes at `narrow`, or eight at `wide`.
-    pub(crate) fn word(self, bytes: &[u8], narrow: usize, wide: usize) -> u64 {
-        if self.wide { self.u64(bytes, wide) } else { u64::from(self.u32(bytes, narrow)) }
-    }
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|b| b.first_chunk()).copied().unwrap_or([0; N])
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -143,6 +91,20 @@ pub(crate) fn read_up_to(source: &dyn Source, offset: u64, len: u64) -> io::Resu
     Ok(bytes)
 }
 
+/// The entries of a table, as many as stand whole in these bytes.
+pub(crate) fn entries<T: Pod>(bytes: &[u8]) -> &[T] {
+    pod::slice_from_bytes(bytes, bytes.len() / size_of::<T>()).map_or(&[], |(entries, _)| entries)
+}
+
+/// A table of at most `count` entries, as bytes for [`entries`]; empty when the file says that its entries have another
+/// size.
+fn table<T: Pod>(source: &dyn Source, offset: u64, size: u16, count: u64) -> io::Result<Vec<u8>> {
+    if offset == 0 || usize::from(size) != size_of::<T>() {
+        return Ok(Vec::new());
+    }
+    read_up_to(source, offset, u64::from(size) * count.min(MOST_HEADERS))
+}
+
 impl Elf {
     /// Reads the headers.
     ///
@@ -150,66 +112,48 @@ impl Elf {
     /// `InvalidData` when it is no ELF file, else what reading said. Section and program headers that lie outside the
     /// file are left out.
     pub(crate) fn open(source: Arc<dyn Source>) -> io::Result<Elf> {
-        let head = read_up_to(&*source, 0, 64)?;
-        if head.len() < 52 || head[..4] != *b"\x7fELF" {
-            return Err(invalid("not an ELF file"));
+        let head = read_up_to(&*source, 0, size_of::<FileHeader64<Endianness>>() as u64)?;
+        match head.get(..5) {
+            Some(b"\x7fELF\x01") => Elf::read::<FileHeader32<Endianness>>(source, &head),
+            Some(b"\x7fELF\x02") => Elf::read::<FileHeader64<Endianness>>(source, &head),
+            Some(b) if b.starts_with(b"\x7fELF") => Err(invalid("ELF file of an unknown class")),
+            _ => Err(invalid("not an ELF file")),
         }
-        let wide = match head[4] {
-            1 => false,
-            2 if head.len() == 64 => true,
-            _ => return Err(invalid("ELF file of an unknown class")),
+    }
+
+    fn read<H: FileHeader<Endian = Endianness>>(source: Arc<dyn Source>, head: &[u8]) -> io::Result<Elf> {
+        let header = H::parse(head).map_err(|e| invalid(&e.to_string()))?;
+        let endian = header.endian().map_err(|e| invalid(&e.to_string()))?;
+        let table_of_sections = |count| {
+            table::<H::SectionHeader>(&*source, header.e_shoff(endian).into(), header.e_shentsize(endian), count)
         };
-        let little = match head[5] {
-            1 => true,
-            2 => false,
-            _ => return Err(invalid("ELF file of an unknown byte order")),
+        // Numbers that do not fit their field stand in section 0.
+        let bytes = table_of_sections(1)?;
+        let first = entries::<H::SectionHeader>(&bytes).first();
+        let shnum = match header.e_shnum(endian) {
+            0 => first.map_or(0, |s| s.sh_size(endian).into()),
+            n => u64::from(n),
         };
-        let f = Fields { little, wide };
-        let half = |narrow, at_wide| f.u16(&head, if wide { at_wide } else { narrow });
-        let (phoff, shoff) = (f.word(&head, 28, 32), f.word(&head, 32, 40));
-        let (phentsize, mut phnum) = (half(42, 54), u64::from(half(44, 56)));
-        let (shentsize, mut shnum) = (half(46, 58), u64::from(half(48, 60)));
-        let mut shstrndx = u32::from(half(50, 62));
-        if shoff != 0 && usize::from(shentsize) >= section_bytes(wide) {
-            let first = read_up_to(&*source, shoff, u64::from(shentsize))?;
-            let first = section(f, &first);
-            // Numbers that do not fit their field stand in section 0.
-            if shnum == 0 {
-                shnum = first.size;
-            }
-            if shstrndx == 0xffff {
-                shstrndx = first.link;
-            }
-            if phnum == 0xffff {
-                phnum = u64::from(f.u32(&read_up_to(&*source, shoff, 64)?, if wide { 44 } else { 28 }));
-            }
-        } else {
-            shnum = 0;
-        }
-        let table = |offset: u64, entry: u16, count: u64| {
-            read_up_to(&*source, offset, u64::from(entry) * count.min(MOST_HEADERS))
+        let phnum = match header.e_phnum(endian) {
+            PN_XNUM => first.map_or(0, |s| u64::from(s.sh_info(endian))),
+            n => u64::from(n),
         };
-        let bytes = table(shoff, shentsize, shnum)?;
-        let sections: Vec<Section> = match shnum {
-            0 => Vec::new(),
-            _ => bytes.chunks_exact(usize::from(shentsize)).map(|b| section(f, b)).collect(),
+        let shstrndx = match header.e_shstrndx(endian) {
+            SHN_XINDEX => first.map_or(0, |s| s.sh_link(endian)),
+            n => u32::from(n.0),
         };
-        let mut segments = Vec::new();
-        if phoff != 0 && usize::from(phentsize) >= if wide { 56 } else { 32 } {
-            let bytes = table(phoff, phentsize, phnum)?;
-            segments.extend(bytes.chunks_exact(usize::from(phentsize)).map(|b| segment(f, b)));
-        }
+        let bytes = table_of_sections(shnum)?;
+        let sections: Vec<Section> =
+            entries::<H::SectionHeader>(&bytes).iter().map(|s| Section::decode(s, endian)).collect();
+        let bytes =
+            table::<H::ProgramHeader>(&*source, header.e_phoff(endian).into(), header.e_phentsize(endian), phnum)?;
+        let segments = entries::<H::ProgramHeader>(&bytes).iter().map(|s| Segment::decode(s, endian)).collect();
         let section_names = match sections.get(shstrndx as usize) {
             Some(s) if s.kind != SHT_NOBITS => read_up_to(&*source, s.offset, s.size.min(MOST_SMALL))?,
             _ => Vec::new(),
         };
-        let (kind, machine) = (f.u16(&head, 16), f.u16(&head, 18));
-        Ok(Elf { source, fields: f, kind, machine, sections, section_names, segments })
-    }
-
-    /// How numbers stand in this file.
-    pub(crate) fn fields(&self) -> Fields {
-        self.fields
+        let (kind, machine, wide) = (header.e_type(endian), header.e_machine(endian), header.is_type_64());
+        Ok(Elf { source, endian, wide, kind, machine, sections, section_names, segments })
     }
 
     /// Section by its index.
@@ -233,15 +177,18 @@ impl Elf {
         if section.kind == SHT_NOBITS {
             return Ok(Vec::new());
         }
-        if section.flags & SHF_COMPRESSED == 0 {
+        if !section.flags.contains(SHF_COMPRESSED) {
             return read_up_to(&*self.source, section.offset, section.size.min(limit));
         }
-        let f = self.fields;
         let packed = read_up_to(&*self.source, section.offset, section.size.min(limit))?;
-        let data = packed.get(if f.wide { 24 } else { 12 }..).ok_or_else(|| invalid("compressed section cut short"))?;
-        let size = f.word(&packed, 4, 8).min(limit);
+        let header = match self.wide {
+            true => compression::<CompressionHeader64<Endianness>>(&packed, self.endian),
+            false => compression::<CompressionHeader32<Endianness>>(&packed, self.endian),
+        };
+        let (how, size, data) = header.ok_or_else(|| invalid("compressed section cut short"))?;
+        let size = size.min(limit);
         let mut out = Vec::new();
-        match f.u32(&packed, 0) {
+        match how {
             ELFCOMPRESS_ZLIB => drop(flate2::read::ZlibDecoder::new(data).take(size).read_to_end(&mut out)?),
             ELFCOMPRESS_ZSTD => drop(zstd::stream::read::Decoder::new(data)?.take(size).read_to_end(&mut out)?),
             _ => return Err(invalid("section compressed in an unknown way")),
@@ -251,7 +198,7 @@ impl Elf {
 
     /// A section's place in the file, when it stands there as it is (neither compressed nor `NOBITS`).
     pub(crate) fn plain(&self, section: &Section) -> Option<(&Arc<dyn Source>, u64, u64)> {
-        if section.kind == SHT_NOBITS || section.flags & SHF_COMPRESSED != 0 {
+        if section.kind == SHT_NOBITS || section.flags.contains(SHF_COMPRESSED) {
             return None;
         }
         let left = self.source.len().saturating_sub(section.offset);
@@ -278,7 +225,7 @@ impl Elf {
             .iter()
             .filter(|s| s.kind == PT_NOTE)
             .filter_map(|s| read_up_to(&*self.source, s.offset, s.filesz.min(MOST_SMALL)).ok());
-        sections.chain(segments).find_map(|notes| build_id_in(self.fields, &notes))
+        sections.chain(segments).find_map(|notes| build_id_in(self.endian, &notes))
     }
 }
 
@@ -289,46 +236,50 @@ pub fn build_id_of(source: Arc<dyn Source>) -> Option<BuildId> {
 
 /// The build id among notes of this machine's byte order, as in `/sys/kernel/notes` and `/sys/module/NAME/notes`.
 pub fn build_id_of_notes(notes: &[u8]) -> Option<BuildId> {
-    build_id_in(Fields { little: cfg!(target_endian = "little"), wide: true }, notes)
+    build_id_in(Endianness::default(), notes)
 }
 
-fn build_id_in(f: Fields, mut notes: &[u8]) -> Option<BuildId> {
-    let align = |n: u32| (n as usize).checked_add(3).map(|n| n & !3);
-    while notes.len() >= 12 {
-        let (namesz, descsz, kind) = (f.u32(notes, 0), f.u32(notes, 4), f.u32(notes, 8));
-        let name_end = align(namesz)?.checked_add(12)?;
-        let desc = notes.get(name_end..)?;
-        if kind == NT_GNU_BUILD_ID && notes.get(12..16) == Some(b"GNU\0") && namesz == 4 && (1..=20).contains(&descsz) {
-            return desc.get(..descsz as usize).map(|id| BuildId(id.to_vec()));
+/// Notes are aligned to 4 bytes, and look the same in files of both layouts.
+fn build_id_in(endian: Endianness, notes: &[u8]) -> Option<BuildId> {
+    let notes = NoteIterator::<FileHeader64<Endianness>>::new(endian, 4, notes).ok()?;
+    let is_id = |n_type, name: &[u8], len| n_type == NT_GNU_BUILD_ID && name == b"GNU\0" && (1..=20).contains(&len);
+    let mut notes = notes.map_while(Result::ok);
+    let note = notes.find(|note| is_id(note.n_type(endian), note.name_bytes(), note.desc().len()))?;
+    Some(BuildId(note.desc().to_vec()))
+}
+
+/// How a section is compressed, its size without that, and what is behind the header that says so.
+fn compression<C: CompressionHeader<Endian = Endianness>>(
+    packed: &[u8],
+    endian: Endianness,
+) -> Option<(CompressionType, u64, &[u8])> {
+    let (header, data) = pod::from_bytes::<C>(packed).ok()?;
+    Some((header.ch_type(endian), header.ch_size(endian).into(), data))
+}
+
+impl Section {
+    fn decode<H: SectionHeader<Endian = Endianness>>(header: &H, endian: Endianness) -> Section {
+        Section {
+            name: header.sh_name(endian),
+            kind: header.sh_type(endian),
+            flags: header.sh_flags(endian),
+            addr: header.sh_addr(endian).into(),
+            offset: header.sh_offset(endian).into(),
+            size: header.sh_size(endian).into(),
+            link: header.sh_link(endian),
+            entsize: header.sh_entsize(endian).into(),
         }
-        notes = desc.get(align(descsz)?..)?;
-    }
-    None
-}
-
-fn section_bytes(wide: bool) -> usize {
-    if wide { 64 } else { 40 }
-}
-
-fn section(f: Fields, b: &[u8]) -> Section {
-    Section {
-        name: f.u32(b, 0),
-        kind: f.u32(b, 4),
-        flags: f.word(b, 8, 8),
-        addr: f.word(b, 12, 16),
-        offset: f.word(b, 16, 24),
-        size: f.word(b, 20, 32),
-        link: f.u32(b, if f.wide { 40 } else { 24 }),
-        entsize: f.word(b, 36, 56),
     }
 }
 
-fn segment(f: Fields, b: &[u8]) -> Segment {
-    Segment {
-        kind: f.u32(b, 0),
-        offset: f.word(b, 4, 8),
-        vaddr: f.word(b, 8, 16),
-        filesz: f.word(b, 16, 32),
-        memsz: f.word(b, 20, 40),
+impl Segment {
+    fn decode<H: ProgramHeader<Endian = Endianness>>(header: &H, endian: Endianness) -> Segment {
+        Segment {
+            kind: header.p_type(endian),
+            offset: header.p_offset(endian).into(),
+            vaddr: header.p_vaddr(endian).into(),
+            filesz: header.p_filesz(endian).into(),
+            memsz: header.p_memsz(endian).into(),
+        }
     }
 }

@@ -6,22 +6,17 @@
 
 use std::io;
 
-use super::Reference;
-use super::elf::{
-    EM_386, EM_AARCH64, EM_ARM, EM_X86_64, ET_REL, Elf, SHF_ALLOC, SHT_DYNSYM, SHT_NOBITS, SHT_REL, SHT_RELA,
-    SHT_SYMTAB, Section,
+use object::Endianness;
+use object::elf::{
+    EM_386, EM_AARCH64, EM_ARM, EM_X86_64, ET_REL, Machine, Rel32, Rel64, Rela32, Rela64, SHF_ALLOC, SHN_UNDEF,
+    SHN_XINDEX, SHT_DYNSYM, SHT_NOBITS, SHT_REL, SHT_RELA, SHT_SYMTAB, STB_GLOBAL, STB_WEAK, STT_FUNC, STT_GNU_IFUNC,
+    STT_NOTYPE, STT_OBJECT, STV_HIDDEN, STV_INTERNAL, SectionType, Sym32, Sym64, SymbolBind, SymbolSection, SymbolType,
+    SymbolVisibility,
 };
-use super::table::{Binding, Entry, Strings, Style, Table, name_at};
 
-const STT_NOTYPE: u8 = 0;
-const STT_OBJECT: u8 = 1;
-const STT_FUNC: u8 = 2;
-const STT_GNU_IFUNC: u8 = 10;
-const SHN_UNDEF: u16 = 0;
-const SHN_LORESERVE: u16 = 0xff00;
-const SHN_XINDEX: u16 = 0xffff;
-const STV_INTERNAL: u8 = 1;
-const STV_HIDDEN: u8 = 2;
+use super::Reference;
+use super::elf::{Elf, Section, entries};
+use super::table::{Binding, Entry, Strings, Style, Table, name_at};
 
 /// Symbol tables are read in pieces of about this many bytes.
 const PIECE: u64 = 1 << 20;
@@ -103,13 +98,13 @@ pub(crate) fn kernel_table(elf: &Elf, reference: Option<&Reference>) -> io::Resu
 }
 
 /// A symbol table and its strings.
-fn symbols_of<'a>(elf: &'a Elf, name: &[u8], kind: u32) -> Option<(&'a Section, &'a Section)> {
+fn symbols_of<'a>(elf: &'a Elf, name: &[u8], kind: SectionType) -> Option<(&'a Section, &'a Section)> {
     let (_, symbols) = elf.section_named(name).filter(|(_, s)| s.kind == kind)?;
     Some((symbols, elf.section(symbols.link as usize)?))
 }
 
 /// Adds one symbol table of `names`; nothing when it has none of that name.
-fn add(table: &mut Table, names: &Elf, loaded: &Elf, section: &[u8], kind: u32) -> io::Result<()> {
+fn add(table: &mut Table, names: &Elf, loaded: &Elf, section: &[u8], kind: SectionType) -> io::Result<()> {
     let Some((symbols, strings)) = symbols_of(names, section, kind) else { return Ok(()) };
     let strings = match names.plain(strings) {
         Some((source, offset, size)) => Strings::File(source.clone(), offset, size),
@@ -138,27 +133,39 @@ fn add(table: &mut Table, names: &Elf, loaded: &Elf, section: &[u8], kind: u32) 
 /// One symbol as it stands in the file.
 struct Sym {
     name: u32,
-    info: u8,
-    visibility: u8,
-    section: u16,
+    kind: SymbolType,
+    binding: SymbolBind,
+    visibility: SymbolVisibility,
+    section: SymbolSection,
     value: u64,
     size: u64,
 }
 
-fn each_symbol(elf: &Elf, symbols: &Section, mut each: impl FnMut(Sym)) -> io::Result<()> {
-    let f = elf.fields();
-    let entry: u64 = if f.wide { 24 } else { 16 };
-    let mut read = |bytes: &[u8]| {
-        for b in bytes.chunks_exact(entry as usize) {
-            let (info, other, section) = if f.wide { (b[4], b[5], f.u16(b, 6)) } else { (b[12], b[13], f.u16(b, 14)) };
-            let (value, size) = (f.word(b, 4, 8), f.word(b, 8, 16));
-            each(Sym { name: f.u32(b, 0), info, visibility: other & 3, section, value, size });
+impl Sym {
+    fn decode<S: object::read::elf::Sym<Endian = Endianness>>(symbol: &S, endian: Endianness) -> Sym {
+        Sym {
+            name: symbol.st_name(endian),
+            kind: symbol.st_type(),
+            binding: symbol.st_bind(),
+            visibility: symbol.st_visibility(),
+            section: symbol.st_shndx(endian),
+            value: symbol.st_value(endian).into(),
+            size: symbol.st_size(endian).into(),
         }
+    }
+}
+
+fn each_symbol(elf: &Elf, symbols: &Section, mut each: impl FnMut(Sym)) -> io::Result<()> {
+    let endian = elf.endian;
+    let mut read = |bytes: &[u8]| match elf.wide {
+        true => entries::<Sym64<Endianness>>(bytes).iter().for_each(|s| each(Sym::decode(s, endian))),
+        false => entries::<Sym32<Endianness>>(bytes).iter().for_each(|s| each(Sym::decode(s, endian))),
     };
     let Some((source, mut offset, mut left)) = elf.plain(symbols) else {
         read(&elf.bytes(symbols, MOST_STRINGS)?);
         return Ok(());
     };
+    let entry = if elf.wide { size_of::<Sym64<Endianness>>() } else { size_of::<Sym32<Endianness>>() } as u64;
     while left > 0 {
         let bytes = super::elf::read_up_to(&**source, offset, left.min(PIECE / entry * entry))?;
         if bytes.is_empty() {
@@ -181,8 +188,7 @@ enum Places<'a> {
 }
 
 fn entry(symbol: &Sym, strings: u8, names: &Elf, places: Places<'_>) -> Option<Entry> {
-    let kind = symbol.info & 0xf;
-    let label = match kind {
+    let label = match symbol.kind {
         STT_FUNC | STT_GNU_IFUNC | STT_OBJECT => false,
         STT_NOTYPE if !matches!(symbol.visibility, STV_INTERNAL | STV_HIDDEN) => true,
         _ => return None,
@@ -193,11 +199,11 @@ fn entry(symbol: &Sym, strings: u8, names: &Elf, places: Places<'_>) -> Option<E
     let section = match symbol.section {
         // Its section stands in another table; the segments give its place all the same.
         SHN_XINDEX if !label => None,
-        SHN_LORESERVE.. => return None,
-        index => {
+        section => {
+            let index = section.index()?;
             let mut elf = names;
             let mut section = elf.section(usize::from(index))?;
-            if section.flags & SHF_ALLOC == 0 {
+            if !section.flags.contains(SHF_ALLOC) {
                 return None;
             }
             // A debug file has only the headers of what is loaded, and their offsets mean nothing.
@@ -212,7 +218,7 @@ fn entry(symbol: &Sym, strings: u8, names: &Elf, places: Places<'_>) -> Option<E
         }
     };
     let mut value = symbol.value;
-    if names.machine == EM_ARM && kind == STT_FUNC {
+    if names.machine == EM_ARM && symbol.kind == STT_FUNC {
         value &= !1; // Thumb code is marked by the lowest bit.
     }
     let in_section = |s: &Section| value.wrapping_sub(s.addr).wrapping_add(s.offset);
@@ -221,9 +227,9 @@ fn entry(symbol: &Sym, strings: u8, names: &Elf, places: Places<'_>) -> Option<E
         (Places::Offsets(loaded), Some(s)) if loaded.kind == ET_REL => in_section(s),
         (Places::Offsets(loaded), _) => loaded.offset_of(value).or_else(|| section.map(in_section))?,
     };
-    let binding = match symbol.info >> 4 {
-        1 => Binding::Global,
-        2 => Binding::Weak,
+    let binding = match symbol.binding {
+        STB_GLOBAL => Binding::Global,
+        STB_WEAK => Binding::Weak,
         _ => Binding::Local,
     };
     Some(Entry {
@@ -257,14 +263,6 @@ fn add_plt(table: &mut Table, elf: &Elf) -> io::Result<()> {
     let (Some((_, relocations)), Some((dynsym, symbols))) = (relocations, elf.section_named(b".dynsym")) else {
         return Ok(());
     };
-    let f = elf.fields();
-    let relocation = match (relocations.kind, f.wide) {
-        (SHT_RELA, true) => 24,
-        (SHT_RELA, false) => 12,
-        (SHT_REL, true) => 16,
-        (SHT_REL, false) => 8,
-        _ => return Ok(()),
-    };
     // Not all linkers say the symbol table (lld without symbols leaves 0).
     if symbols.kind != SHT_DYNSYM || relocations.link as usize != dynsym {
         return Ok(());
@@ -273,21 +271,19 @@ fn add_plt(table: &mut Table, elf: &Elf) -> io::Result<()> {
     let Some(number) = table.add_strings(Strings::File(strings.0.clone(), strings.1, strings.2)) else {
         return Ok(());
     };
-    let symbol_size = if f.wide { 24 } else { 16 };
-    let symbols = elf.bytes(symbols, MOST_STRINGS)?;
-    let relocations = elf.bytes(relocations, MOST_STRINGS)?;
-    let mut entries = Vec::new();
+    let mut names = Vec::new();
+    each_symbol(elf, symbols, |symbol| names.push(symbol.name))?;
+    let targets = targets(elf, relocations)?;
+    let mut linked = Vec::new();
     for (name, has_first) in [(&b".plt"[..], true), (b".plt.sec", false)] {
         let Some((_, plt)) = elf.section_named(name) else { continue };
         let (first, each) = plt_shape(elf.machine, plt.entsize, has_first);
         let places = (0..).map(|i: u64| plt.offset.saturating_add(first).saturating_add(i.saturating_mul(each)));
         let end = plt.offset.saturating_add(plt.size);
-        for (start, r) in places.zip(relocations.chunks_exact(relocation)).take_while(|(start, _)| *start < end) {
-            let symbol = if f.wide { f.u64(r, 8) >> 32 } else { u64::from(f.u32(r, 4)) >> 8 };
-            let at = usize::try_from(symbol).ok().and_then(|s| s.checked_mul(symbol_size));
-            let name = at.map_or(0, |at| f.u32(&symbols, at));
+        for (start, symbol) in places.zip(&targets).take_while(|(start, _)| *start < end) {
+            let name = names.get(*symbol as usize).copied().unwrap_or(0);
             let binding = Binding::Global;
-            entries.push(Entry {
+            linked.push(Entry {
                 start,
                 end: start.saturating_add(each),
                 name,
@@ -298,13 +294,25 @@ fn add_plt(table: &mut Table, elf: &Elf) -> io::Result<()> {
             });
         }
     }
-    table.add_sized(entries);
+    table.add_sized(linked);
     Ok(())
+}
+
+/// The symbols, by index, that relocations of a section are made with.
+fn targets(elf: &Elf, relocations: &Section) -> io::Result<Vec<u32>> {
+    let (endian, bytes) = (elf.endian, elf.bytes(relocations, MOST_STRINGS)?);
+    Ok(match (relocations.kind, elf.wide) {
+        (SHT_RELA, true) => entries::<Rela64<Endianness>>(&bytes).iter().map(|r| r.r_sym(endian, false)).collect(),
+        (SHT_RELA, false) => entries::<Rela32<Endianness>>(&bytes).iter().map(|r| r.r_sym(endian)).collect(),
+        (SHT_REL, true) => entries::<Rel64<Endianness>>(&bytes).iter().map(|r| r.r_sym(endian)).collect(),
+        (SHT_REL, false) => entries::<Rel32<Endianness>>(&bytes).iter().map(|r| r.r_sym(endian)).collect(),
+        _ => Vec::new(),
+    })
 }
 
 /// Bytes of the first entry, which leads to the dynamic linker, and of each other. Source: the processor supplements of
 /// the System V ABI.
-fn plt_shape(machine: u16, entsize: u64, has_first: bool) -> (u64, u64) {
+fn plt_shape(machine: Machine, entsize: u64, has_first: bool) -> (u64, u64) {
     let (first, each) = match machine {
         EM_ARM => (20, 12),
         EM_AARCH64 => (32, 16),

@@ -10,8 +10,9 @@ use xprof_perfdata::record::Record;
 use xprof_perfdata::sample::{Sample, SampleView};
 
 use super::cells::{Cell, Cells, Spot};
+use super::chain::{FrameAddr, LinkRegister};
 use super::filter::Filter;
-use super::frames::{FrameAddr, FrameId, Frames, StackId};
+use super::frames::{FrameId, Frames, StackId};
 use super::key::Key;
 use crate::timeline::{Mode, Timeline};
 
@@ -39,14 +40,7 @@ struct Wanted {
     cpu: bool,
     cgroup: bool,
     stacks: bool,
-    /// The link register, where the recorded machine has one.
-    link: bool,
 }
-
-/// Number of the link register in `sample_regs_user` (`PERF_REG_ARM64_LR`, asm/perf_regs.h).
-const ARM64_LR: u32 = 30;
-/// Bits of a user-space address on arm64: those above may hold a pointer authentication code.
-const ARM64_USER_BITS: u64 = (1 << 48) - 1;
 
 /// Adds samples up.
 #[derive(Debug)]
@@ -58,6 +52,8 @@ pub struct Builder {
     pub(super) cells: Cells,
     pub(super) lost: Vec<LostCount>,
     wanted: Wanted,
+    /// `uname -m` of the recorded machine.
+    arch: Option<String>,
     sample: Sample,
     /// Counts that `:S` reads gave last, by id, and by thread where a read counts its own thread alone.
     last_values: FxHashMap<(u64, u32), u64>,
@@ -78,7 +74,6 @@ impl Builder {
             cpu: has(&[Key::Cpu]),
             cgroup: has(&[Key::Cgroup]) || !filter.cgroups.is_empty(),
             stacks,
-            link: stacks && description.features.arch.as_deref().is_some_and(|arch| arch.starts_with("aarch64")),
         };
         Builder {
             keys: keys.to_vec(),
@@ -88,6 +83,7 @@ impl Builder {
             cells: Cells::new(),
             lost: Vec::new(),
             wanted,
+            arch: description.features.arch.clone(),
             sample: Sample::default(),
             last_values: FxHashMap::default(),
             damaged: 0,
@@ -144,9 +140,10 @@ impl Builder {
         }
         const GROUP: u64 = read_format::GROUP | read_format::ID;
         let is_group = event.format.sample_type & bit::READ != 0 && event.format.read_format & GROUP == GROUP;
-        let has_link = self.wanted.link && event.format.sample_regs_user >> ARM64_LR & 1 != 0;
-        if is_group || self.wanted.cgroup || has_link {
-            return self.whole_sample(raw, &view, event, events, is_group);
+        let arch = self.arch.as_deref().filter(|_| self.wanted.stacks);
+        let link = LinkRegister::of(arch, event.format.sample_regs_user);
+        if is_group || self.wanted.cgroup || link.is_some() {
+            return self.whole_sample(raw, &view, (event, link), events, is_group);
         }
         let period = view.period().unwrap_or(event.attr.sample_period);
         let (ip, pid, tid) = (view.ip(), view.pid(), view.tid());
@@ -166,7 +163,7 @@ impl Builder {
         &mut self,
         raw: &RawRecord<'_>,
         view: &SampleView<'_>,
-        event: &Event,
+        (event, link): (&Event, Option<LinkRegister>),
         events: &Events,
         is_group: bool,
     ) {
@@ -174,8 +171,7 @@ impl Builder {
         if event.format.decode_sample(raw.body, &mut sample).is_err() {
             self.damaged += 1;
         } else {
-            let has_link = self.wanted.link && event.format.sample_regs_user >> ARM64_LR & 1 != 0;
-            let link = if has_link { link_register(&sample, event.format.sample_regs_user) } else { None };
+            let link = link.and_then(|link| link.read(&sample));
             let mut cell = self.cell(raw, view, event.format.sample_type, link);
             cell.cgroup = if self.wanted.cgroup { sample.cgroup } else { 0 };
             if is_group {
@@ -214,14 +210,6 @@ impl Builder {
             }
         }
     }
-}
-
-/// The link register of a 64-bit arm64 task.
-fn link_register(sample: &Sample, mask: u64) -> Option<u64> {
-    const ABI_64: u64 = 2;
-    let at = (mask & ((1 << ARM64_LR) - 1)).count_ones() as usize;
-    let value = sample.regs_user.values.get(at).filter(|_| sample.regs_user.abi == ABI_64)? & ARM64_USER_BITS;
-    (value != 0).then_some(value)
 }
 
 /// Record types that the timeline or the lost counts care for.

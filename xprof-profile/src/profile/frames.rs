@@ -3,33 +3,13 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::abi::context;
 use xprof_perfdata::sample::Callchain;
 
+use super::chain::{FrameAddr, walk};
 use crate::timeline::{Mode, ModuleId, Place, Timeline};
 
 /// Most entries that a cache of resolved addresses or chains keeps; past it the cache starts anew.
 const CACHE_MAX: usize = 1 << 20;
-
-/// An address of a stack: an instruction that was running, or the one a call returns to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameAddr {
-    /// The instruction pointer itself.
-    Ip(u64),
-    /// A return address: the call is the instruction before it.
-    Return(u64),
-}
-
-impl FrameAddr {
-    /// The address whose function and line are meant: for a return address one byte less, which lies in the call, so that
-    /// a call at the very end of a function is not taken for the next one.
-    pub fn for_lookup(self) -> u64 {
-        match self {
-            FrameAddr::Ip(addr) => addr,
-            FrameAddr::Return(addr) => addr.saturating_sub(1),
-        }
-    }
-}
 
 /// A code address of a module. Dense from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,10 +105,8 @@ impl Frames {
 
     /// The stack of a sample: its chain with the context markers taken out, the leaf being the sample's own frame.
     ///
-    /// `link` is arm64's link register. A user-space leaf without a frame record has its caller there alone; one with a
-    /// record has it in the chain as well, and then once is enough. In a function that has made calls the register is
-    /// stale and points into that function itself, so the stack gets a second frame of the leaf's function, never a wrong
-    /// one.
+    /// `link` is arm64's link register ([`walk`]). Where it is stale the stack gets a second frame of the leaf's function,
+    /// never a wrong one.
     pub fn stack(
         &mut self,
         timeline: &Timeline,
@@ -139,37 +117,15 @@ impl Frames {
         link: Option<u64>,
     ) -> StackId {
         let epochs = [timeline.epoch(pid, Mode::User), timeline.epoch(pid, Mode::Kernel)];
-        let mut key = hash(chain.as_bytes(), [leaf.0, epochs[0], epochs[1]]);
-        if let Some(link) = link {
-            let ChainHash(first, second) = key;
-            let both = (u128::from(first) << 64 | u128::from(second)).to_ne_bytes();
-            key = hash(&both, [link as u32, (link >> 32) as u32, 1]);
-        }
+        let (first, second) = chain_hash(chain.as_bytes(), link, [leaf.0, epochs[0], epochs[1]]);
+        let key = ChainHash(first, second);
         if let Some(&id) = self.chains.get(&key) {
             return id;
         }
         let mut frames = std::mem::take(&mut self.scratch);
         frames.clear();
-        let mut mode = mode;
-        let mut is_ip = true;
-        let mut link = link;
-        let mut entries = chain.iter().peekable();
-        while let Some(entry) = entries.next() {
-            if entry >= context::MAX {
-                mode = context_mode(entry).unwrap_or(mode);
-                is_ip = true;
-                continue;
-            }
-            let addr = if is_ip { FrameAddr::Ip(entry) } else { FrameAddr::Return(entry) };
+        for (mode, addr) in walk(mode, chain, link).filter_map(Result::ok) {
             frames.push(self.frame(timeline, pid, mode, addr));
-            if is_ip
-                && mode == Mode::User
-                && let Some(caller) = link.take()
-                && entries.peek() != Some(&caller)
-            {
-                frames.push(self.frame(timeline, pid, mode, FrameAddr::Return(caller)));
-            }
-            is_ip = false;
         }
         if frames.first() != Some(&leaf) {
             frames.insert(0, leaf);
@@ -200,22 +156,13 @@ impl Frames {
     }
 }
 
-/// The mode that a context marker switches to.
-fn context_mode(marker: u64) -> Option<Mode> {
-    match marker {
-        context::HV => Some(Mode::Hypervisor),
-        context::KERNEL => Some(Mode::Kernel),
-        context::USER => Some(Mode::User),
-        context::GUEST_KERNEL => Some(Mode::GuestKernel),
-        context::GUEST_USER => Some(Mode::GuestUser),
-        _ => None,
-    }
-}
-
-/// [`Frames`]'s hash of a chain (its bytes as they lie in the record) and of three numbers, for others who keep things
-/// by chain: 128 bits, so that equal hashes mean equal chains.
-pub fn chain_hash(chain: &[u8], state: [u32; 3]) -> (u64, u64) {
+/// The hash of a chain (its bytes as they lie in the record, and the link register beside it) and of three numbers, for
+/// those who keep things by chain: 128 bits, so that equal hashes mean equal chains.
+pub fn chain_hash(chain: &[u8], link: Option<u64>, state: [u32; 3]) -> (u64, u64) {
     let ChainHash(first, second) = hash(chain, state);
+    let Some(link) = link else { return (first, second) };
+    let both = (u128::from(first) << 64 | u128::from(second)).to_ne_bytes();
+    let ChainHash(first, second) = hash(&both, [link as u32, (link >> 32) as u32, 1]);
     (first, second)
 }
 
@@ -251,16 +198,10 @@ fn hash(chain: &[u8], state: [u32; 3]) -> ChainHash {
 
 #[cfg(test)]
 mod tests {
+    use xprof_perfdata::abi::context;
     use xprof_perfdata::codec::ByteOrder;
 
     use super::*;
-
-    #[test]
-    fn only_a_return_address_is_looked_up_one_byte_before() {
-        assert_eq!(FrameAddr::Ip(16).for_lookup(), 16);
-        assert_eq!(FrameAddr::Return(16).for_lookup(), 15);
-        assert_eq!(FrameAddr::Return(0).for_lookup(), 0);
-    }
 
     fn chain(entries: &[u64]) -> Vec<u8> {
         entries.iter().flat_map(|e| e.to_ne_bytes()).collect()

@@ -6,13 +6,15 @@
 
 mod builder;
 mod cells;
+mod chain;
 mod filter;
 mod frames;
 mod key;
 mod rows;
 
 pub use builder::Builder;
+pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
 pub use filter::{Filter, TimeRange};
-pub use frames::{FrameAddr, FrameId, Frames, StackId, chain_hash};
+pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use key::{Key, UnknownKey, Value};
 pub use rows::{EventProfile, Profile, Row, Unnamed};

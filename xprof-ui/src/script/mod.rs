@@ -20,7 +20,7 @@ use xprof_perfdata::header::Description;
 use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::Record;
 use xprof_perfdata::sample::{Sample, SampleView};
-use xprof_profile::profile::Filter;
+use xprof_profile::profile::{Filter, LinkRegister};
 use xprof_profile::symbols::Symbolizer;
 use xprof_profile::timeline::{Mode, Timeline};
 use xprof_profile::tracepoint::{Format as TracepointFormat, Formats};
@@ -76,6 +76,8 @@ struct EventView {
     chains: bool,
     /// Its addresses are those of code or data that has names.
     named_addresses: bool,
+    /// The link register that belongs to its chains.
+    link: Option<LinkRegister>,
     /// Fields are shown that lie behind parts of unknown length.
     whole: bool,
     tracepoint: Option<TracepointFormat>,
@@ -112,7 +114,9 @@ impl Script {
         let formats = description.features.tracing_data.as_deref().and_then(|blob| Formats::parse(blob).ok());
         let width = events.list().iter().map(|e| e.name.len()).max().unwrap_or(0);
         let views = events.list().iter().zip(fields);
-        let views = views.map(|(event, fields)| EventView::new(event, fields, formats.as_ref(), width)).collect();
+        let arch = description.features.arch.as_deref();
+        let views =
+            views.map(|(event, fields)| EventView::new(event, fields, formats.as_ref(), (width, arch))).collect();
         Ok(Script {
             options,
             views,
@@ -208,6 +212,11 @@ impl Script {
         self.rows += 1;
     }
 
+    /// The link register of the sample in hand, of this event.
+    fn link(&self, event: usize) -> Option<u64> {
+        self.views.get(event)?.link?.read(&self.sample)
+    }
+
     /// The mode in which an address that is no instruction pointer is looked up: perf tries the sample's own first,
     /// then the one that the address speaks for.
     fn data_mode(&self, raw: &RawRecord<'_>, view: &SampleView<'_>, address: u64) -> Mode {
@@ -220,7 +229,12 @@ impl Script {
 }
 
 impl EventView {
-    fn new(event: &Event, fields: Fields, formats: Option<&Formats>, width: usize) -> EventView {
+    fn new(
+        event: &Event,
+        fields: Fields,
+        formats: Option<&Formats>,
+        (width, arch): (usize, Option<&str>),
+    ) -> EventView {
         /// `PERF_TYPE_SOFTWARE` and its `PERF_COUNT_SW_PAGE_FAULTS`, `_MIN`, `_MAJ`.
         const SOFTWARE: u32 = 1;
         const FAULTS: [u64; 3] = [2, 5, 6];
@@ -245,12 +259,15 @@ impl EventView {
         } else {
             None
         };
+        let chains = event.format.sample_type & bit::CALLCHAIN != 0;
+        let link = LinkRegister::of(arch, event.format.sample_regs_user).filter(|_| chains);
         EventView {
             fields,
             title: format!("{:>width$}: ", event.name).into_bytes(),
-            chains: event.format.sample_type & bit::CALLCHAIN != 0,
+            chains,
+            link,
             named_addresses: kind == SOFTWARE && FAULTS.contains(&event.attr.config),
-            whole: behind_chain.into_iter().any(|field| fields.has(field)),
+            whole: link.is_some() || behind_chain.into_iter().any(|field| fields.has(field)),
             tracepoint,
         }
     }

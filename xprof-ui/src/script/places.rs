@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::abi::context;
 use xprof_perfdata::sample::Callchain;
-use xprof_profile::profile::chain_hash;
+use xprof_profile::profile::{FrameAddr, chain_hash, walk};
 use xprof_profile::symbols::{ModuleKind, Symbolizer};
 use xprof_profile::timeline::{Mode, Modules, Place, Timeline};
 use xprof_profile::tracepoint::Functions;
@@ -25,6 +24,9 @@ const MOST_FRAMES: usize = 127;
 
 /// A symbol, and where it starts, in the address space of its module.
 pub(super) type Named = Option<(Arc<str>, u64)>;
+
+/// Addresses of a chain, leaf first, with the mode each is in.
+type Shown = Vec<(Mode, u64)>;
 
 /// Where text stands.
 type Range = (u32, u32);
@@ -148,61 +150,61 @@ impl Places {
         }
     }
 
-    /// Appends the lines of a call chain.
+    /// Appends the lines of a call chain. `link` is the sample's link register.
     pub(super) fn chain(
         &mut self,
         timeline: &Timeline,
         (pid, mode): (u32, Mode),
-        chain: Callchain<'_>,
+        (chain, link): (Callchain<'_>, Option<u64>),
         fields: Fields,
         out: &mut Vec<u8>,
     ) {
         let parts = (fields.0 & (Fields::IP.0 | Fields::SYM.0 | Fields::SYMOFF.0 | Fields::DSO.0)) as u32 | CHAIN;
         let epochs = [timeline.epoch(pid, Mode::User), timeline.epoch(pid, Mode::Kernel), parts];
-        let key = (chain_hash(chain.as_bytes(), epochs), mode);
+        let key = (chain_hash(chain.as_bytes(), link, epochs), mode);
         if let Some(&(from, to)) = self.chains.get(&key) {
             out.extend_from_slice(self.text.get(from as usize..to as usize).unwrap_or_default());
             return;
         }
         let start = out.len();
-        for frame in frames(mode, chain) {
-            let Ok((mode, address)) = frame else {
-                // perf shows nothing of such a chain.
-                out.truncate(start);
-                break;
-            };
+        // perf shows nothing of a chain with an unknown marker.
+        for (mode, address) in self.frames(timeline, (pid, mode), (chain, link)).unwrap_or_default() {
             self.line(timeline, (pid, mode, address), parts, out);
         }
         let range = self.keep(out.get(start..).unwrap_or_default());
         self.chains.insert(key, range);
     }
-}
 
-/// The frames of a chain with the mode each is in, markers taken out. An unknown marker ends it; garbage in place of a
-/// frame pointer looks like one.
-pub(super) fn frames(mut mode: Mode, chain: Callchain<'_>) -> impl Iterator<Item = Result<(Mode, u64), UnknownMarker>> {
-    let frames = chain.iter().filter_map(move |entry| {
-        if entry < context::MAX {
-            return Some(Ok((mode, entry)));
+    /// The addresses of a chain that are shown. An unknown marker is an error with those before it.
+    pub(super) fn frames(
+        &mut self,
+        timeline: &Timeline,
+        (pid, mode): (u32, Mode),
+        (chain, link): (Callchain<'_>, Option<u64>),
+    ) -> Result<Shown, Shown> {
+        let mut frames = Vec::new();
+        for frame in walk(mode, chain, link).take(MOST_FRAMES) {
+            let Ok((mode, address)) = frame else { return Err(frames) };
+            if matches!(address, FrameAddr::Link(_))
+                && let Some(&(_, leaf)) = frames.last()
+                && self.is_one_function(timeline, (pid, mode), [leaf, address.for_lookup()])
+            {
+                // Stale: where the leaf's own last call came back to.
+                continue;
+            }
+            frames.push((mode, address.recorded()));
         }
-        mode = match entry {
-            context::HV => Mode::Hypervisor,
-            context::KERNEL => Mode::Kernel,
-            context::USER => Mode::User,
-            context::GUEST_KERNEL => Mode::GuestKernel,
-            context::GUEST_USER => Mode::GuestUser,
-            // What follows is a cookie, for a record that perf 6.1 does not know.
-            context::USER_DEFERRED => Mode::Unknown,
-            _ => return Some(Err(UnknownMarker)),
-        };
-        None
-    });
-    frames.take(MOST_FRAMES)
-}
+        Ok(frames)
+    }
 
-/// No frame and no marker.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct UnknownMarker;
+    fn is_one_function(&mut self, timeline: &Timeline, (pid, mode): (u32, Mode), addresses: [u64; 2]) -> bool {
+        let [one, other] = addresses.map(|address| {
+            let place = timeline.place(pid, mode, address);
+            self.named(timeline, place).map(|(_, start)| (place.module, start))
+        });
+        one.is_some() && one == other
+    }
+}
 
 /// Appends `name`, `name+0x1f` or `[unknown]`.
 pub(super) fn symbol(named: &Named, place: Place, offset: bool, out: &mut Vec<u8>) {

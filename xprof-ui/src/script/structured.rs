@@ -12,7 +12,7 @@ use xprof_perfdata::sample::SampleView;
 use xprof_profile::timeline::{Mode, ThreadId};
 
 use super::Script;
-use super::places::{KernelFunctions, dso, frames};
+use super::places::{KernelFunctions, dso};
 use crate::csv_field;
 
 /// First line of CSV.
@@ -58,7 +58,9 @@ impl Script {
         let comm = String::from_utf8_lossy(tasks.comm(tasks.key(thread).comm)).into_owned();
         let frame = has(bit::IP).then(|| self.frame(pid, mode, view.ip()));
         let chain = has(bit::CALLCHAIN).then(|| {
-            frames(mode, view.callchain()).map_while(Result::ok).map(|(mode, at)| self.frame(pid, mode, at)).collect()
+            let chain = (view.callchain(), self.link(raw.event as usize));
+            let frames = self.places.frames(&self.timeline, (pid, mode), chain).unwrap_or_else(|before| before);
+            frames.into_iter().map(|(mode, at)| self.frame(pid, mode, at)).collect()
         });
         let format = self.views.get(raw.event as usize).and_then(|v| v.tracepoint.as_ref());
         let trace = format.map(|format| {

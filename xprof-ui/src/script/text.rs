@@ -193,7 +193,8 @@ impl Script {
         if has(Fields::IP) {
             if chains {
                 out.push(b'\n');
-                self.places.chain(&self.timeline, (pid, mode), view.callchain(), fields, out);
+                let chain = (view.callchain(), self.link(at));
+                self.places.chain(&self.timeline, (pid, mode), chain, fields, out);
             } else {
                 out.push(b' ');
                 self.places.one(&self.timeline, (pid, mode, view.ip()), fields, out);

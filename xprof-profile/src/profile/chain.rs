@@ -1,0 +1,174 @@
+//! Call chains as samples hold them: addresses between markers of modes, and on arm64 the link register beside them.
+//!
+//! A chain made of frame records misses the caller of a leaf that has none: its return address is in the link register
+//! alone. A leaf with a record has the same address in both places, and then once is enough. [`walk`] puts the two
+//! together, for everyone who shows or counts chains.
+
+use xprof_perfdata::abi::context;
+use xprof_perfdata::sample::{Callchain, Sample};
+
+use crate::timeline::Mode;
+
+/// An address of a stack: an instruction that was running, or the one a call returns to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameAddr {
+    /// The instruction pointer itself.
+    Ip(u64),
+    /// A return address: the call is the instruction before it.
+    Return(u64),
+    /// A return address that only the link register holds. In a function that has made calls the register is stale and
+    /// points into that function itself; whoever has names can tell, and leave it out.
+    Link(u64),
+}
+
+impl FrameAddr {
+    /// The address as it was recorded.
+    pub fn recorded(self) -> u64 {
+        match self {
+            FrameAddr::Ip(addr) | FrameAddr::Return(addr) | FrameAddr::Link(addr) => addr,
+        }
+    }
+
+    /// The address whose function and line are meant: for a return address one byte less, which lies in the call, so that
+    /// a call at the very end of a function is not taken for the next one.
+    pub fn for_lookup(self) -> u64 {
+        match self {
+            FrameAddr::Ip(addr) => addr,
+            FrameAddr::Return(addr) | FrameAddr::Link(addr) => addr.saturating_sub(1),
+        }
+    }
+}
+
+/// A value that is no address and no marker known here. Garbage in place of a frame pointer looks like one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownMarker;
+
+/// The frames of a chain, leaf first, with the mode each is in; markers are taken out. `mode` is the sample's own,
+/// `link` its [`LinkRegister`].
+pub fn walk(
+    mut mode: Mode,
+    chain: Callchain<'_>,
+    mut link: Option<u64>,
+) -> impl Iterator<Item = Result<(Mode, FrameAddr), UnknownMarker>> {
+    let mut entries = chain.iter().peekable();
+    let mut is_ip = true;
+    let mut caller = None;
+    std::iter::from_fn(move || {
+        if let Some(caller) = caller.take() {
+            return Some(Ok((mode, FrameAddr::Link(caller))));
+        }
+        loop {
+            let entry = entries.next()?;
+            if entry >= context::MAX {
+                is_ip = true;
+                mode = match entry {
+                    context::HV => Mode::Hypervisor,
+                    context::KERNEL => Mode::Kernel,
+                    context::USER => Mode::User,
+                    context::GUEST_KERNEL => Mode::GuestKernel,
+                    context::GUEST_USER => Mode::GuestUser,
+                    // What follows is a cookie, for a record that comes later.
+                    context::USER_DEFERRED => Mode::Unknown,
+                    _ => return Some(Err(UnknownMarker)),
+                };
+                continue;
+            }
+            if !std::mem::take(&mut is_ip) {
+                return Some(Ok((mode, FrameAddr::Return(entry))));
+            }
+            if mode == Mode::User {
+                caller = link.take().filter(|caller| entries.peek() != Some(caller));
+            }
+            return Some(Ok((mode, FrameAddr::Ip(entry))));
+        }
+    })
+}
+
+/// Where the link register stands in the user registers of an event's samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkRegister(usize);
+
+impl LinkRegister {
+    /// For samples with the user registers `mask` (`sample_regs_user`) of a machine `arch` (`uname -m`); `None` where
+    /// the machine or the samples have no link register.
+    pub fn of(arch: Option<&str>, mask: u64) -> Option<LinkRegister> {
+        /// `PERF_REG_ARM64_LR`, arch/arm64/include/uapi/asm/perf_regs.h.
+        const ARM64_LR: u32 = 30;
+        let has = mask >> ARM64_LR & 1 != 0 && arch.is_some_and(|arch| arch.starts_with("aarch64"));
+        has.then(|| LinkRegister((mask & ((1 << ARM64_LR) - 1)).count_ones() as usize))
+    }
+
+    /// What it holds: `None` in a 32-bit task and where it is 0.
+    pub fn read(self, sample: &Sample) -> Option<u64> {
+        /// `PERF_SAMPLE_REGS_ABI_64`.
+        const ABI_64: u64 = 2;
+        /// Bits of a user-space address: those above may hold a pointer authentication code.
+        const USER_BITS: u64 = (1 << 48) - 1;
+        let value = sample.regs_user.values.get(self.0).filter(|_| sample.regs_user.abi == ABI_64)? & USER_BITS;
+        (value != 0).then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xprof_perfdata::codec::ByteOrder;
+    use xprof_perfdata::sample::Regs;
+
+    use super::*;
+
+    fn walked(mode: Mode, entries: &[u64], link: Option<u64>) -> Vec<Result<(Mode, FrameAddr), UnknownMarker>> {
+        let bytes: Vec<u8> = entries.iter().flat_map(|e| e.to_ne_bytes()).collect();
+        walk(mode, Callchain::of_bytes(&bytes, ByteOrder::NATIVE), link).collect()
+    }
+
+    #[test]
+    fn only_a_return_address_is_looked_up_one_byte_before() {
+        assert_eq!(FrameAddr::Ip(16).for_lookup(), 16);
+        assert_eq!(FrameAddr::Return(16).for_lookup(), 15);
+        assert_eq!(FrameAddr::Link(16).for_lookup(), 15);
+        assert_eq!(FrameAddr::Return(0).for_lookup(), 0);
+    }
+
+    #[test]
+    fn markers_switch_the_mode_and_are_no_frames() {
+        use FrameAddr::{Ip, Return};
+        assert_eq!(
+            walked(Mode::Kernel, &[context::KERNEL, 9, 8, context::USER, 7, 6, context::MAX + 5, 5], None),
+            [
+                Ok((Mode::Kernel, Ip(9))),
+                Ok((Mode::Kernel, Return(8))),
+                Ok((Mode::User, Ip(7))),
+                Ok((Mode::User, Return(6))),
+                Err(UnknownMarker),
+                Ok((Mode::User, Ip(5))),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_link_register_stands_behind_the_user_leaf_once() {
+        use FrameAddr::{Ip, Link, Return};
+        let (kernel, user) = (|addr| Ok((Mode::Kernel, addr)), |addr| Ok((Mode::User, addr)));
+        assert_eq!(walked(Mode::User, &[7, 3], Some(3)), [user(Ip(7)), user(Return(3))]);
+        assert_eq!(walked(Mode::User, &[7, 3], Some(4)), [user(Ip(7)), user(Link(4)), user(Return(3))]);
+        assert_eq!(walked(Mode::User, &[7], Some(4)), [user(Ip(7)), user(Link(4))]);
+        assert_eq!(
+            walked(Mode::Kernel, &[9, context::USER, 7, 3], Some(4)),
+            [kernel(Ip(9)), user(Ip(7)), user(Link(4)), user(Return(3))]
+        );
+        assert_eq!(walked(Mode::Kernel, &[9, 8], Some(4)), [kernel(Ip(9)), kernel(Return(8))]);
+    }
+
+    #[test]
+    fn the_link_register_is_that_of_a_64_bit_task_on_arm64() {
+        let (lr, mask) = (0xab00_4000_0123_4567, 1 << 30 | 1 << 29 | 1 << 32);
+        let sample = |abi| Sample { regs_user: Regs { abi, values: vec![29, lr, 32] }, ..Sample::default() };
+        let register = LinkRegister::of(Some("aarch64"), mask).unwrap();
+        assert_eq!(register.read(&sample(2)), Some(lr & 0xffff_ffff_ffff));
+        assert_eq!(register.read(&sample(1)), None);
+        assert_eq!(register.read(&Sample::default()), None);
+        assert_eq!(LinkRegister::of(Some("x86_64"), mask), None);
+        assert_eq!(LinkRegister::of(None, mask), None);
+        assert_eq!(LinkRegister::of(Some("aarch64"), 1 << 29), None);
+    }
+}

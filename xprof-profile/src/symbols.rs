@@ -4,7 +4,8 @@
 //! opened once. The rules are those of perf 6.1, so that sums by symbol can be compared. Where they differ, it is for one of
 //! these causes:
 //!
-//! * *linkage table*: entries are also named in `.plt.sec`, and where the linker left the entry size 0; perf names `.plt` only.
+//! * *linkage table*: entries are also named in `.plt.sec`, and where the linker left the entry size 0 or wrong; perf names
+//!   `.plt` only.
 //! * *overlap*: several sized symbols cover the address, or one whose size is a guess. The one that starts last wins here; perf
 //!   takes the first that the shape of its tree leads to.
 //! * *spelling*: rare C++ and Rust names (under 1 in 1,000) are demangled to other words; also which of several names of one

@@ -150,6 +150,14 @@ fn functions_of_a_32_bit_library() {
     check(&library, 3);
     let bytes: Arc<dyn Source> = Arc::new(std::fs::read(&library).unwrap());
     assert_eq!(build_id_of(bytes).map(|id| id.to_string()), build_id(&library));
+    // objdump's name of the linkage table's entry: `00001010 <outside@plt>:`. GNU ld says that entries have 4 bytes.
+    let text = run("objdump", &["-d", "-j", ".plt", library.to_str().unwrap()]);
+    let line = text.lines().find(|l| l.ends_with(" <outside@plt>:")).unwrap();
+    let start = offset(&readelf_loads(&library), u64::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap());
+    let (found, _) = Symbolizer::new(Files::new()).lookup(&user(&library), &[start, start + 15]);
+    for found in found {
+        assert_eq!(found.map(|f| (f.name.to_string(), f.start, f.size)), Some(("outside@plt".into(), start, 16)));
+    }
 }
 
 /// Turns the bytes of fields of these widths.

@@ -316,8 +316,8 @@ fn plt_shape(machine: Machine, entsize: u64, has_first: bool) -> (u64, u64) {
     let (first, each) = match machine {
         EM_ARM => (20, 12),
         EM_AARCH64 => (32, 16),
-        // lld leaves the entry size 0.
-        EM_X86_64 | EM_386 if entsize == 0 => (16, 16),
+        // lld leaves the entry size 0, GNU ld says 4 in 32-bit files.
+        EM_X86_64 | EM_386 if !matches!(entsize, 8 | 16) => (16, 16),
         _ => (entsize, entsize.max(1)),
     };
     (if has_first { first } else { 0 }, each)

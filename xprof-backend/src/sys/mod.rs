@@ -4,6 +4,7 @@
 //! cannot break memory. Nothing here knows what a recording is.
 //!
 //! * [`perf`]: `perf_event_open` and its ioctls.
+//! * [`own_counter`]: counters of the calling thread, read without a system call.
 //! * [`ring`]: the ring buffer shared with the kernel (or with a simulated one).
 //! * [`clock`], [`limits`]: clocks, resource limits.
 //! * [`process`]: a command that waits to be started; [`signal`]: signals as bytes of a pipe.
@@ -14,6 +15,7 @@ pub mod file;
 pub mod inherited;
 pub mod limits;
 pub mod local_time;
+pub mod own_counter;
 pub mod perf;
 pub mod process;
 pub mod ring;

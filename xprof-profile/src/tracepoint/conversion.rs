@@ -189,8 +189,8 @@ impl Spec {
         let unused = 64 - bits;
         let unsigned = value << unused >> unused;
         let signed = (value << unused) as i64 >> unused;
-        let mut room = [0; 24];
-        let (sign, digits): (&[u8], &[u8]) = match conversion {
+        let mut room = ROOM;
+        let (sign, at): (&[u8], usize) = match conversion {
             b'c' => return self.character(value as u8, out),
             b'd' | b'i' if signed < 0 => (b"-", decimal(signed.unsigned_abs(), &mut room)),
             b'd' | b'i' => (if self.plus { b"+" } else { b"" }, decimal(unsigned, &mut room)),
@@ -201,6 +201,11 @@ impl Spec {
             b'o' => (b"", radix(unsigned, 3, false, &mut room)),
             _ => (b"", decimal(unsigned, &mut room)),
         };
+        if self.width == 0 && self.precision.is_none() {
+            out.extend_from_slice(sign);
+            return append(&room, at, out);
+        }
+        let digits = &room[at..DIGITS];
         let digits = if self.precision == Some(0) && unsigned == 0 { &[][..] } else { digits };
         let mut zeros = self.precision.unwrap_or(0).saturating_sub(digits.len());
         let pad = self.width.saturating_sub(sign.len() + zeros + digits.len());
@@ -236,34 +241,52 @@ impl Spec {
     }
 }
 
-fn decimal(mut value: u64, room: &mut [u8; 24]) -> &[u8] {
-    let mut at = room.len();
+/// Most digits of a number in any base, and as many bytes behind them.
+const DIGITS: usize = 24;
+type Room = [u8; 2 * DIGITS];
+const ROOM: Room = [0; 2 * DIGITS];
+
+/// Writes the digits from `at` on: a copy of constant length, cut to what is meant, costs a fraction of a short one.
+fn append(room: &Room, at: usize, out: &mut Vec<u8>) {
+    let end = out.len() + DIGITS.saturating_sub(at);
+    if let Some(digits) = room.get(at..).and_then(|rest| rest.first_chunk::<DIGITS>()) {
+        out.extend_from_slice(digits);
+        out.truncate(end);
+    }
+}
+
+/// Digits of `value`, up to [`DIGITS`]; where they begin.
+
+fn decimal(mut value: u64, room: &mut Room) -> usize {
+    let mut at = DIGITS;
     loop {
         at -= 1;
         room[at] = b'0' + (value % 10) as u8;
         value /= 10;
         if value == 0 {
-            return &room[at..];
+            return at;
         }
     }
 }
 
-fn radix(mut value: u64, bits: u32, upper: bool, room: &mut [u8; 24]) -> &[u8] {
+fn radix(mut value: u64, bits: u32, upper: bool, room: &mut Room) -> usize {
     let digits: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-    let mut at = room.len();
+    let mut at = DIGITS;
     loop {
         at -= 1;
         room[at] = digits[(value & ((1 << bits) - 1)) as usize];
         value >>= bits;
         if value == 0 {
-            return &room[at..];
+            return at;
         }
     }
 }
 
 /// Writes `value` in hexadecimal, without a prefix.
 pub(super) fn hex(value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(radix(value, 4, false, &mut [0; 24]));
+    let mut room = ROOM;
+    let at = radix(value, 4, false, &mut room);
+    append(&room, at, out);
 }
 
 /// Writes a byte as two hexadecimal digits.
@@ -275,7 +298,9 @@ pub(super) fn hex_byte(byte: u8, upper: bool, out: &mut Vec<u8>) {
 
 /// Writes `value` in decimal.
 pub(super) fn dec(value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(decimal(value, &mut [0; 24]));
+    let mut room = ROOM;
+    let at = decimal(value, &mut room);
+    append(&room, at, out);
 }
 
 impl Spec {

@@ -26,8 +26,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long a record may take from its time stamp to its place in the ring (a call chain is walked in between, and a
 /// virtual CPU may be taken away), ns.
 const SLACK: u64 = 10_000_000;
-/// Messages under way before workers wait; what is beyond is kept free for the last drain, which never waits.
-pub(crate) const UNDER_WAY: usize = 32;
+/// Messages under way before workers wait; what is beyond is kept free for the last drain, which never waits. A message
+/// is a quarter of a ring as a rule, and at most a whole one: with rings of 512 KiB this bridges a disk that does not take
+/// 12 MiB at once, and never takes more than 48 MiB.
+pub(crate) const UNDER_WAY: usize = 96;
 /// Bytes of one message, at most (a record is at most 64 KiB).
 pub(crate) const MESSAGE_BYTES: usize = 1 << 20;
 /// How often the list of online CPUs is looked at.

@@ -8,7 +8,7 @@
 //! * [`ring`]: the ring buffer shared with the kernel (or with a simulated one).
 //! * [`clock`], [`limits`]: clocks, resource limits.
 //! * [`process`]: a command that waits to be started; [`signal`]: signals as bytes of a pipe.
-//! * [`file`]: the one place where files are opened.
+//! * [`mod@file`]: the one place where files are opened.
 
 pub mod clock;
 pub mod file;

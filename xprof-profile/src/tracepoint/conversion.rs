@@ -256,7 +256,6 @@ fn append(room: &Room, at: usize, out: &mut Vec<u8>) {
 }
 
 /// Digits of `value`, up to [`DIGITS`]; where they begin.
-
 fn decimal(mut value: u64, room: &mut Room) -> usize {
     let mut at = DIGITS;
     loop {

@@ -1,4 +1,5 @@
-//! One file per sub-command.
+//! One file per sub-command. The comments on options are help texts, which clap shows as they are.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 pub(crate) mod archive;
 pub(crate) mod doctor;

@@ -3,7 +3,7 @@
 //! * [`arguments`], [`values`], [`plan`]: what was typed, and what it means.
 //! * [`child`]: the command; [`control`]: signals and `--control` as events of one channel.
 //! * [`running`], [`facts`]: what is there before the first sample.
-//! * [`run`]: the loop between the session and the writer.
+//! * [`mod@run`]: the loop between the session and the writer.
 //! * [`writer`]: recordings being written: [`output`] names files, [`rounds`] keeps order, [`compress`] packs,
 //!   [`census`] counts, [`keep`] holds what the report will need.
 

@@ -2,12 +2,14 @@
 //! What samples mean: processes and their address spaces over time, symbols, and the aggregated profile.
 //! Opens nothing: bytes come from a [`supply::Supplier`].
 //!
+//! * [`disassembly`]: machine code as text.
 //! * [`supply`]: what is needed, and who gives it.
 //! * [`symbols`]: names of addresses.
 //! * [`timeline`]: who was mapped where, when.
 //! * [`tracepoint`]: tracepoint formats and their print formats.
 //! * [`profile`]: samples added up into rows.
 
+pub mod disassembly;
 pub mod profile;
 pub mod supply;
 pub mod symbols;

@@ -12,6 +12,9 @@ use super::table::Table;
 use super::{Module, ModuleKind, Reference, Symbol, debug_file, symtab};
 use crate::supply::{BuildId, Need, Supplier};
 
+/// How the kernel marks the path of a mapped file that was deleted (`d_path`).
+const DELETED: &[u8] = b" (deleted)";
+
 /// What was found for one module.
 pub(crate) struct Loaded {
     names: Names,
@@ -72,17 +75,32 @@ fn shown(path: &[u8]) -> String {
 }
 
 fn user(supplier: &dyn Supplier, module: &Module) -> Loaded {
+    match file_of(supplier, module) {
+        Ok(elf) => of_elf(supplier, &elf, on_disk(&module.path), module.pid),
+        Err(advice) => Loaded::none(advice),
+    }
+}
+
+/// A path as it is on the disk, without the mark of a deleted file.
+fn on_disk(path: &[u8]) -> &[u8] {
+    path.strip_suffix(DELETED).unwrap_or(path)
+}
+
+/// The ELF file that a module of processes was mapped from: where it was, or in the cache. A file with another build id than
+/// the recorded one is not taken.
+///
+/// # Errors
+/// Why there is none, and what would supply it, one sentence.
+pub(crate) fn file_of(supplier: &dyn Supplier, module: &Module) -> Result<Elf, String> {
     let (path, pid) = (&module.path[..], module.pid);
-    let deleted = path.strip_suffix(b" (deleted)");
-    let on_disk = deleted.unwrap_or(path);
     let mut why = String::from("is not here");
     let mut found = None;
     // A deleted file's path may hold another file by now: only a build id tells.
-    if deleted.is_none() || module.build_id.is_some() {
+    if !path.ends_with(DELETED) || module.build_id.is_some() {
         // With a build id to check it by, a container's file may also come from this machine.
         let pids = [Some(pid), pid.and(module.build_id.as_ref()).map(|_| None)];
         for pid in pids.into_iter().flatten() {
-            match supplier.supply(&Need::Path { path: on_disk.to_vec(), pid }) {
+            match supplier.supply(&Need::Path { path: on_disk(path).to_vec(), pid }) {
                 Ok(source) => found = accept(source, module.build_id.as_ref(), &mut why),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => why = format!("cannot be read ({e})"),
@@ -100,15 +118,14 @@ fn user(supplier: &dyn Supplier, module: &Module) -> Loaded {
         let cached = supplier.supply(&Need::Cached { build_id: build_id.clone(), kind: "elf" }).ok();
         found = cached.and_then(|source| accept(source, Some(build_id), &mut String::new()));
     }
-    let Some(elf) = found else {
-        // A debug file alone does not help: it does not say where in the file its addresses are.
+    // A debug file alone does not help: it does not say where in the file its addresses are.
+    found.ok_or_else(|| {
         let id = module.build_id.as_ref().map_or(String::new(), |id| format!(" with build id {id}"));
-        return Loaded::none(format!(
+        format!(
             "{}: {why}; give the folder that has it{id} with --symfs, or run `xprof archive` where it was recorded",
             shown(path)
-        ));
-    };
-    of_elf(supplier, &elf, on_disk, pid)
+        )
+    })
 }
 
 /// The ELF file in a source, if its build id is the one that was recorded; else `why` says what it is.

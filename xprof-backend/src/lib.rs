@@ -7,6 +7,7 @@
 //! * [`event`]: event names of perf's grammar, PMUs in sysfs, tracepoints.
 //! * [`machine`]: the roots of procfs, sysfs and tracefs.
 //! * [`counters`]: counting without samples.
+//! * [`msr`]: the `xen_msr_*` contract on performance and debug registers.
 //! * [`native`]: `perf_event_open`: the fallback ladder, rings, workers.
 //! * [`proc`]: what /proc and /sys say: running processes as records, the machine, the kernel's own maps.
 //! * [`sys`]: the only unsafe code: system calls, rings, file windows, signals.
@@ -15,6 +16,7 @@ pub mod counters;
 pub mod error;
 pub mod event;
 pub mod machine;
+pub mod msr;
 pub mod native;
 pub mod plan;
 pub mod proc;

@@ -2,6 +2,7 @@
 //! What samples mean: processes and their address spaces over time, symbols, and the aggregated profile.
 //! Opens nothing: bytes come from a [`supply::Supplier`].
 //!
+//! * [`code`]: the machine code of functions.
 //! * [`disassembly`]: machine code as text.
 //! * [`supply`]: what is needed, and who gives it.
 //! * [`symbols`]: names of addresses.
@@ -9,6 +10,7 @@
 //! * [`tracepoint`]: tracepoint formats and their print formats.
 //! * [`profile`]: samples added up into rows.
 
+pub mod code;
 pub mod disassembly;
 pub mod profile;
 pub mod supply;

@@ -25,9 +25,9 @@ use crate::supply::{BuildId, Supplier};
 
 mod debug_file;
 mod demangle;
-mod elf;
+pub(crate) mod elf;
 mod kallsyms;
-mod load;
+pub(crate) mod load;
 mod perf_map;
 mod symtab;
 mod table;

@@ -9,6 +9,7 @@ mod cells;
 mod chain;
 mod filter;
 mod frames;
+mod functions;
 mod key;
 mod rows;
 
@@ -16,5 +17,6 @@ pub use builder::Builder;
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
 pub use filter::{Filter, TimeRange};
 pub use frames::{FrameId, Frames, StackId, chain_hash};
+pub use functions::{Function, Functions, Heat};
 pub use key::{Key, UnknownKey, Value};
 pub use rows::{EventProfile, Profile, Row, Unnamed};

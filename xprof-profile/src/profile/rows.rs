@@ -71,9 +71,9 @@ pub struct Profile {
     pub damaged: u64,
 }
 
-/// The name of every frame.
-struct Names {
-    by_frame: Vec<Option<Arc<str>>>,
+/// The function of every frame.
+pub(super) struct Names {
+    pub(super) by_frame: Vec<Option<Symbol>>,
     missing: Vec<(ModuleId, Missing)>,
 }
 
@@ -92,7 +92,7 @@ impl Builder {
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
         for &(ref cell, sum) in self.cells.list() {
             let Some(table) = profiles.get_mut(cell.event as usize) else { continue };
-            if !fold.takes(cell) {
+            if !self.takes(&names, cell) {
                 continue;
             }
             let place = self.frames.place(FrameId(cell.frame));
@@ -119,7 +119,7 @@ impl Builder {
     }
 
     /// Looks up every frame once, module by module, the modules spread over the cores.
-    fn names(&self, symbolizer: &Symbolizer) -> Names {
+    pub(super) fn names(&self, symbolizer: &Symbolizer) -> Names {
         let places = self.frames.places();
         let mut by_module: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.timeline.modules().list().len()];
         for (index, place) in places.iter().enumerate() {
@@ -155,7 +155,7 @@ impl Builder {
         for (id, list, (symbols, missing)) in done {
             for (&(_, frame), symbol) in list.iter().zip(symbols) {
                 if let (Some(slot), Some(symbol)) = (names.by_frame.get_mut(frame as usize), symbol) {
-                    *slot = Some(symbol.name);
+                    *slot = Some(symbol);
                 }
             }
             names.missing.extend(missing.map(|m| (id, m)));
@@ -207,11 +207,11 @@ struct Fold<'a> {
     texts: Texts,
 }
 
-impl Fold<'_> {
-    /// What only names can decide.
-    fn takes(&self, cell: &Cell) -> bool {
-        let filter = &self.builder.filter;
-        let timeline = &self.builder.timeline;
+impl Builder {
+    /// What only names can decide: whether the filters let a cell through.
+    pub(super) fn takes(&self, names: &Names, cell: &Cell) -> bool {
+        let filter = &self.filter;
+        let timeline = &self.timeline;
         if !filter.comms.is_empty() {
             let key = timeline.tasks().key(ThreadId(cell.thread));
             if !Filter::names(&filter.comms, &[&String::from_utf8_lossy(timeline.tasks().comm(key.comm))]) {
@@ -219,7 +219,7 @@ impl Fold<'_> {
             }
         }
         if !filter.dsos.is_empty() {
-            let module = self.builder.frames.place(FrameId(cell.frame)).module;
+            let module = self.frames.place(FrameId(cell.frame)).module;
             let short = String::from_utf8_lossy(timeline.modules().short_name(module));
             let path = timeline.modules().get(module).map(|m| String::from_utf8_lossy(&m.path)).unwrap_or_default();
             if !Filter::names(&filter.dsos, &[&short, &path]) {
@@ -227,8 +227,8 @@ impl Fold<'_> {
             }
         }
         if !filter.symbols.is_empty() {
-            let name = self.names.by_frame.get(cell.frame as usize).and_then(Option::as_deref);
-            if !name.is_some_and(|name| Filter::names(&filter.symbols, &[name])) {
+            let symbol = names.by_frame.get(cell.frame as usize).and_then(Option::as_ref);
+            if !symbol.is_some_and(|symbol| Filter::names(&filter.symbols, &[&symbol.name])) {
                 return false;
             }
         }
@@ -238,7 +238,9 @@ impl Fold<'_> {
                 &[&String::from_utf8_lossy(timeline.cgroup(cell.cgroup).unwrap_or_default())],
             )
     }
+}
 
+impl Fold<'_> {
     fn value(&mut self, key: Key, cell: &Cell, frame: FrameId) -> Value {
         let timeline = &self.builder.timeline;
         let tasks = timeline.tasks();
@@ -264,7 +266,7 @@ impl Fold<'_> {
                 Value::Text(self.texts.dsos.entry(place.module).or_insert_with(text).clone())
             }
             Key::Symbol => match self.names.by_frame.get(frame.0 as usize) {
-                Some(Some(name)) => Value::Text(name.clone()),
+                Some(Some(symbol)) => Value::Text(symbol.name.clone()),
                 _ => Value::Address(place.addr),
             },
             Key::Addr => Value::Address(place.addr),

@@ -214,6 +214,20 @@ impl Elf {
             .map(|s| vaddr.wrapping_sub(s.vaddr).wrapping_add(s.offset))
     }
 
+    /// At which address the byte at a file offset is loaded: the opposite of [`Elf::offset_of`].
+    pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
+        self.segments
+            .iter()
+            .filter(|s| s.kind == PT_LOAD)
+            .find(|s| offset.checked_sub(s.offset).is_some_and(|o| o < s.filesz))
+            .map(|s| offset.wrapping_sub(s.offset).wrapping_add(s.vaddr))
+    }
+
+    /// At most `len` bytes at a file offset, fewer where the file ends.
+    pub(crate) fn code(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        read_up_to(&*self.source, offset, len)
+    }
+
     /// `NT_GNU_BUILD_ID`, from the note sections or, without sections, from the note segments.
     pub(crate) fn build_id(&self) -> Option<BuildId> {
         let sections = [&b".note.gnu.build-id"[..], b".notes", b".note"]

@@ -40,7 +40,19 @@ fn a_broken_pipe_is_success() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("perf.data");
     let file = file.to_str().unwrap();
-    stdout(Command::new("perf").args(["record", "-q", "-e", "cpu-clock", "-F", "5000", "-o", file, "perf", "list"]));
+    stdout(Command::new("perf").args([
+        "record",
+        "-q",
+        "-N",
+        "-e",
+        "cpu-clock",
+        "-F",
+        "5000",
+        "-o",
+        file,
+        "perf",
+        "list",
+    ]));
     for view in [
         "list".to_owned(),
         "list --format json".to_owned(),

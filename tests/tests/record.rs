@@ -79,7 +79,7 @@ fn each_fault_of_threads_and_children_is_there_as_in_perf() {
     stdout(lab.touching(&mut lab.record(&FAULTS), &["1000", "3", "2"]));
     stdout(
         Command::new("perf")
-            .args(["record", "-q", "-o", "by-perf"])
+            .args(["record", "-q", "-N", "-o", "by-perf"])
             .args(FAULTS)
             .arg(&lab.touch)
             .args(["1000", "3", "2"])

@@ -10,7 +10,7 @@ use xprof_tests::{run, storm, tree};
 fn record(dir: &Path, name: &str, options: &[&str], command: &str) -> std::path::PathBuf {
     let file = dir.join(name);
     let mut perf = Command::new("perf");
-    perf.arg("record").args(options).arg("-o").arg(&file).args(["--", "bash", "-c", command]);
+    perf.args(["record", "-N"]).args(options).arg("-o").arg(&file).args(["--", "bash", "-c", command]);
     let output = run(perf.current_dir(dir));
     assert!(output.status.success(), "{perf:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     file
@@ -96,7 +96,8 @@ fn other_forms_of_file() {
     ));
     same(&record(dir.path(), "threads", &["--threads", "-a", "-e", "cpu-clock", "-F", "2000"], &busy));
     let pipe = dir.path().join("pipe");
-    let command = format!("perf record -o - -e cpu-clock -F 5000 -- bash -c '{busy}' > {} 2>/dev/null", pipe.display());
+    let command =
+        format!("perf record -N -o - -e cpu-clock -F 5000 -- bash -c '{busy}' > {} 2>/dev/null", pipe.display());
     assert!(run(Command::new("bash").args(["-c", &command]).current_dir(dir.path())).status.success());
     same(&pipe);
 }

@@ -15,7 +15,7 @@ fn record(dir: &Path, options: &[&str]) -> PathBuf {
     );
     let file = dir.join("perf.data");
     let mut perf = Command::new("perf");
-    perf.args(["record", "-q"]).args(options).arg("-o").arg(&file).args(["--", "bash", "-c", &work]);
+    perf.args(["record", "-q", "-N"]).args(options).arg("-o").arg(&file).args(["--", "bash", "-c", &work]);
     let output = run(perf.current_dir(dir));
     assert!(file.exists(), "{perf:?}: {}", String::from_utf8_lossy(&output.stderr));
     file

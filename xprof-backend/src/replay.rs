@@ -228,7 +228,7 @@ mod tests {
     fn recorded(dir: &Path) -> PathBuf {
         let path = dir.join("perf.data");
         let status = Command::new("perf")
-            .args(["record", "-q", "-e", "page-faults", "-c", "1", "-o"])
+            .args(["record", "-q", "-N", "-e", "page-faults", "-c", "1", "-o"])
             .arg(&path)
             .args(["--", "sh", "-c", "ls -R /usr/include >/dev/null; true"])
             .status()

@@ -189,7 +189,7 @@ fn periods_equal_those_of_perf() {
     for text in
         ["sched:sched_switch", "mem:0x1000:x", "cpu-clock/period=100000/u", "cpu-clock/freq=100/,page-faults/period=3/"]
     {
-        compare(&["record", "-o", "/dev/null"], text, true);
+        compare(&["record", "-N", "-o", "/dev/null"], text, true);
     }
 }
 
@@ -236,7 +236,7 @@ fn names_are_those_that_perf_writes() {
 }
 
 fn perf_names(file: &Path, event: &str) -> Vec<String> {
-    let record = Command::new("perf").args(["record", "-o"]).arg(file).args(["-e", event, "true"]).output();
+    let record = Command::new("perf").args(["record", "-N", "-o"]).arg(file).args(["-e", event, "true"]).output();
     assert!(record.expect("perf runs").status.success(), "{event}");
     let list = Command::new("perf").args(["evlist", "-i"]).arg(file).output().expect("perf runs");
     let text = String::from_utf8_lossy(&list.stdout).into_owned();

@@ -19,7 +19,8 @@ use xprof_perfdata::record::{MmapFile, Record};
 
 /// Records a perf.data file with perf.
 fn perf_record(file: &Path, args: &[&str]) {
-    let output = Command::new("perf").args(["record", "-q", "-o"]).arg(file).args(args).output().expect("perf runs");
+    let output =
+        Command::new("perf").args(["record", "-q", "-N", "-o"]).arg(file).args(args).output().expect("perf runs");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

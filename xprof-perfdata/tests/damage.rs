@@ -92,7 +92,7 @@ fn a_killed_recording_opens() {
     let recordings = Recordings::new();
     let path = recordings.path("killed");
     let mut perf = Command::new("perf")
-        .args(["record", "-q", "-e", "page-faults", "-c", "1", "-o"])
+        .args(["record", "-q", "-N", "-e", "page-faults", "-c", "1", "-o"])
         .arg(&path)
         .args([
             "--",

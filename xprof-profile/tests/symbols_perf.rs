@@ -213,7 +213,7 @@ fn a_compiler_run() {
     let (data, out) = (folder.join("perf.data"), folder.join("t"));
     let source = folder.join("t.rs");
     let [data_path, out, source] = [&data, &out, &source].map(|p| p.to_str().unwrap());
-    run("perf", &["record", "-q", "-e", "page-faults:u", "-c", "1", "-o", data_path, "rustc", source, "-o", out]);
+    run("perf", &["record", "-q", "-N", "-e", "page-faults:u", "-c", "1", "-o", data_path, "rustc", source, "-o", out]);
     let mut files = Files::empty();
     files.installed = true;
     check(&compare(&data, &Symbolizer::new(std::sync::Arc::new(files))), 1500);
@@ -251,7 +251,7 @@ int main() {
     );
     let data = folder("perf-cpp").join("perf.data");
     let program = program.to_str().unwrap();
-    run("perf", &["record", "-q", "-e", "cpu-clock", "-F", "15000", "-o", data.to_str().unwrap(), program]);
+    run("perf", &["record", "-q", "-N", "-e", "cpu-clock", "-F", "15000", "-o", data.to_str().unwrap(), program]);
     let mut files = Files::empty();
     files.installed = true;
     files.kallsyms = Some(std::fs::read("/proc/kallsyms").unwrap());

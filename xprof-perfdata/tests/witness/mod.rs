@@ -39,7 +39,7 @@ impl Recordings {
     pub fn record(&self, name: &str, options: &str, script: &str) -> PathBuf {
         let path = self.path(name);
         let mut perf = Command::new("perf");
-        perf.args(["record", "-q", "-o"]).arg(&path).args(options.split_whitespace());
+        perf.args(["record", "-q", "-N", "-o"]).arg(&path).args(options.split_whitespace());
         ok(perf.args(["--", "sh", "-c", script]).env("HOME", self.0.path()));
         path
     }
@@ -48,7 +48,7 @@ impl Recordings {
     pub fn record_stream(&self, name: &str, options: &str, script: &str) -> PathBuf {
         let path = self.path(name);
         let mut perf = Command::new("perf");
-        perf.args(["record", "-q", "-o", "-"]).args(options.split_whitespace());
+        perf.args(["record", "-q", "-N", "-o", "-"]).args(options.split_whitespace());
         perf.args(["--", "sh", "-c", script]).env("HOME", self.0.path()).stdout(File::create(&path).unwrap());
         assert!(perf.stderr(Stdio::null()).status().unwrap().success(), "{perf:?}");
         path

@@ -10,6 +10,7 @@
 //! * [`msr`]: the `xen_msr_*` contract on performance and debug registers.
 //! * [`native`]: `perf_event_open`: the fallback ladder, rings, workers.
 //! * [`proc`]: what /proc and /sys say: running processes as records, the machine, the kernel's own maps.
+//! * [`xen`]: a Xen host seen from dom0.
 //! * [`sys`]: the only unsafe code: system calls, rings, file windows, signals.
 
 pub mod counters;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod proc;
 pub mod replay;
 pub mod sys;
+pub mod xen;
 
 pub use error::{Error, Result};
 

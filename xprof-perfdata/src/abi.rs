@@ -485,6 +485,9 @@ pub mod feature {
     pub const PMU_CAPS: u32 = 31;
     /// `HEADER_CPU_DOMAIN_INFO`.
     pub const CPU_DOMAIN_INFO: u32 = 32;
+    /// xprof's own: a Xen host and its domains ([`crate::domain::Domains`]). perf passes over sections of numbers that it
+    /// does not know, and its own come from below.
+    pub const DOMAINS: u32 = 232;
 }
 
 /// Sizes of `struct perf_event_attr` by version, bytes: `PERF_ATTR_SIZE_VER0` .. `VER9`.

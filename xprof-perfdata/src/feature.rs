@@ -8,6 +8,7 @@
 
 use crate::abi::{BUILD_ID_SIZE, feature as f, misc};
 use crate::codec::{ByteOrder, Codec, Coded, Decoder, Encoder, Short};
+use crate::domain::Domains;
 use crate::order::Head;
 
 /// One entry of the build-id table (`HEADER_BUILD_ID`).
@@ -115,6 +116,8 @@ pub struct Features {
     pub clock_data: Option<ClockData>,
     /// BRANCH_STACK is there.
     pub branch_stack: bool,
+    /// DOMAINS: a Xen host and its domains.
+    pub domains: Option<Domains>,
     /// Sections kept as bytes, by feature number (topologies, caches, caps, and numbers not known here).
     pub other: Vec<(u32, Vec<u8>)>,
     /// Feature numbers whose section could not be decoded.
@@ -125,7 +128,7 @@ pub struct Features {
 const STRING_ALIGN: usize = 64;
 
 /// A string: its length, then that many bytes, filled up with zeros.
-fn string<C: Codec>(c: &mut C, text: &mut String) -> Coded {
+pub(crate) fn string<C: Codec>(c: &mut C, text: &mut String) -> Coded {
     let mut len = (text.len() + 1).next_multiple_of(STRING_ALIGN) as u32;
     c.u32(&mut len)?;
     let mut bytes = std::mem::take(text).into_bytes();
@@ -140,7 +143,11 @@ fn one<C: Codec, T: Default>(c: &mut C, value: &mut Option<T>, fields: impl FnOn
 }
 
 /// A section that is a list behind its length.
-fn list<C: Codec, T: Default>(c: &mut C, items: &mut Vec<T>, each: impl FnMut(&mut C, &mut T) -> Coded) -> Coded {
+pub(crate) fn list<C: Codec, T: Default>(
+    c: &mut C,
+    items: &mut Vec<T>,
+    each: impl FnMut(&mut C, &mut T) -> Coded,
+) -> Coded {
     let mut len = items.len() as u32;
     c.u32(&mut len)?;
     c.each(items, len.into(), each)
@@ -248,6 +255,7 @@ impl Features {
                 c.u64(&mut clock.wall_ns)?;
                 c.u64(&mut clock.clock_ns)
             }),
+            f::DOMAINS => one(c, &mut self.domains, |c, domains| domains.fields(c)),
             _ => return Ok(false),
         }?;
         Ok(true)
@@ -339,6 +347,7 @@ impl Features {
             f::DIR_FORMAT => self.dir_format.is_some(),
             f::COMPRESSED => self.compressed.is_some(),
             f::CLOCK_DATA => self.clock_data.is_some(),
+            f::DOMAINS => self.domains.is_some(),
             _ => self.other.iter().any(|(other, _)| *other == number),
         }
     }

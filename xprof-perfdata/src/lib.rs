@@ -9,12 +9,14 @@
 //! * [`codec`]: byte order, and the two directions (decode, encode) over one description.
 //! * [`attr`], [`sample`], [`record`]: what the kernel writes.
 //! * [`events`]: the events of a recording: attrs, ids, and which record belongs to which.
+//! * [`domain`]: guests, and the domains of a Xen host.
 //! * [`header`], [`feature`], [`name`], [`read`], [`mod@write`]: the file around the records.
 //! * [`order`]: the one order of records in time, live and from files.
 
 pub mod abi;
 pub mod attr;
 pub mod codec;
+pub mod domain;
 mod error;
 pub mod events;
 pub mod feature;

@@ -1,0 +1,106 @@
+use xprof_perfdata::order::RawRecord;
+use xprof_perfdata::sample::Sample;
+
+use super::*;
+
+const OPTIONS: Options = Options { frequency: 97, call_graph: true, clockid: 1, waiting: true };
+
+fn domain(id: u32, vcpus: u32) -> Domain {
+    Domain { id, name: format!("d{id}"), vcpus, ..Domain::default() }
+}
+
+fn decoded(form: &GuestForm, bytes: &[u8]) -> (u16, Sample) {
+    let mut sample = Sample::default();
+    form.format.decode_sample(&bytes[8..], &mut sample).unwrap();
+    assert_eq!(usize::from(u16::from_ne_bytes([bytes[6], bytes[7]])), bytes.len());
+    let mut again = Vec::new();
+    form.format.encode_sample(&mut sample, &mut again).unwrap();
+    assert_eq!(again, &bytes[8..], "the one description of a sample agrees");
+    (u16::from_ne_bytes([bytes[4], bytes[5]]), sample)
+}
+
+#[test]
+fn a_sample_is_what_the_description_of_samples_says() {
+    let mut form = GuestForm::new(&OPTIONS, &[domain(4, 2)]);
+    form.domain(&domain(4, 2), 0, &mut Vec::new()).unwrap();
+    let sample = DomainSample {
+        time: 11,
+        domain: 4,
+        vcpu: 1,
+        pcpu: 3,
+        ip: 0x1000,
+        mode: Mode::Kernel,
+        period: 12,
+        state: State::Preempted,
+        task: Some((21, 22)),
+        callers: Callers { kernel: &[0x2000], user: &[0x3000, 0x4000], torn: true },
+    };
+    let mut out = Vec::with_capacity(4096);
+    let room = out.as_ptr();
+    assert!(form.sample(Kind::Waiting, &sample, &mut out));
+    assert_eq!(out.as_ptr(), room);
+    let (mode, got) = decoded(&form, &out);
+    assert_eq!((mode, got.ip, got.addr, got.period), (misc::GUEST_KERNEL, 0x1000, 2 | TORN, 12));
+    assert_eq!((got.id.pid, got.id.tid, got.id.time, got.id.cpu), (21, 22, 11, 3));
+    assert_eq!(got.callchain, [context::KERNEL, 0x1000, 0x2000, context::USER, 0x3000, 0x4000]);
+    let ids: Vec<Vec<u64>> = form.events().list().iter().map(|event| event.ids.clone()).collect();
+    assert_eq!((got.id.id, ids[0].len(), ids[1].len()), (ids[1][1], 2 + SPARE_IDS, 2 + SPARE_IDS));
+    assert_eq!(State::of(got.addr), Some(State::Preempted));
+}
+
+#[test]
+fn of_a_blocked_vcpu_nothing_is_believed_and_long_stacks_are_cut() {
+    let mut form = GuestForm::new(&OPTIONS, &[domain(4, 1)]);
+    form.domain(&domain(4, 1), 0, &mut Vec::new()).unwrap();
+    let long = vec![7; 100_000];
+    let callers = Callers { kernel: &long, user: &long, torn: true };
+    let sample = DomainSample { domain: 4, ip: 0x666, mode: Mode::Kernel, callers, ..DomainSample::default() };
+    let mut out = Vec::new();
+    assert!(form.sample(
+        Kind::Running,
+        &DomainSample { state: State::Blocked, task: Some((1, 1)), ..sample },
+        &mut out
+    ));
+    let (mode, got) = decoded(&form, &out);
+    assert_eq!((mode, got.ip, got.addr, got.id.pid), (misc::GUEST_USER, BETWEEN_TICKS_AT, 3, NO_TASK));
+    assert_eq!(got.callchain, [context::USER, BETWEEN_TICKS_AT]);
+    out.clear();
+    assert!(form.sample(Kind::Running, &sample, &mut out));
+    assert_eq!(decoded(&form, &out).1.callchain.len(), 3 + 2 * FRAMES_MAX);
+}
+
+#[test]
+fn domains_get_ids_until_there_are_none() {
+    let mut form = GuestForm::new(&OPTIONS, &[]);
+    let sample = |id| DomainSample { domain: id, ..DomainSample::default() };
+    assert!(!form.sample(Kind::Running, &sample(1), &mut Vec::new()), "not told yet");
+    let many: Vec<Domain> = (1..=SPARE_IDS as u32).map(|id| domain(id, 1)).collect();
+    let mut out = Vec::new();
+    form.domains(&many, 0, &mut out).unwrap();
+    // Every id of every event is in the index, ahead of the first name.
+    let (mut indexed, mut named) = (Vec::new(), 0);
+    let events = form.events();
+    let mut rest = out.as_slice();
+    while !rest.is_empty() {
+        let (kind, size) = (rest[0], usize::from(u16::from_ne_bytes([rest[6], rest[7]])));
+        let raw = RawRecord { kind: kind.into(), misc: 0, body: &rest[8..size], time: 0, event: 0, offset: 0 };
+        match Record::decode(&raw, &events).unwrap().0 {
+            Record::IdIndex(index) => {
+                assert!(index.guests && named == 0);
+                indexed.extend(index.entries.iter().map(|entry| (entry.id, entry.machine_pid)));
+            }
+            _ => named += 1,
+        }
+        rest = &rest[size..];
+    }
+    let ids: Vec<u64> = events.list().iter().flat_map(|event| event.ids.iter().copied()).collect();
+    assert_eq!((indexed.len(), named), (ids.len(), 2 * SPARE_IDS));
+    assert!(indexed.iter().all(|(id, machine)| ids.contains(id) && *machine != 0));
+    let last = SPARE_IDS as u32;
+    assert!(form.sample(Kind::Waiting, &sample(last), &mut Vec::new()));
+    let refused = form.domain(&domain(last + 1, 1), 5, &mut Vec::new()).unwrap_err().to_string();
+    assert!(refused.starts_with("domain d2049 (2049) appeared when all 2048 sample ids"), "{refused}");
+    assert!(!form.sample(Kind::Running, &sample(last + 1), &mut Vec::new()));
+    // A new name for one that has ids takes none.
+    form.domain(&Domain { name: "renamed".into(), ..domain(3, 1) }, 9, &mut Vec::new()).unwrap();
+}

@@ -1,0 +1,275 @@
+//! Guests of a recording: which machine and vCPU a sample id stands for, and what a Xen host says of its domains.
+//!
+//! perf tells guests apart by the second part of ID_INDEX records ([`Guests`]): `machine_pid` is the process of a KVM
+//! guest, or the id of a Xen domain. Names, UUIDs and the host's own facts have no place in perf's format; they stand
+//! in a feature section of a number that perf does not know and passes over ([`Domains`]).
+
+use rustc_hash::FxHashMap;
+
+use crate::codec::{Codec, Coded};
+use crate::feature::{list, string};
+use crate::record::IdIndex;
+
+/// Which guest, and which of its vCPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Guest {
+    /// Process of a KVM guest, id of a Xen domain; 0 is the host.
+    pub machine_pid: u32,
+    /// vCPU.
+    pub vcpu: u32,
+}
+
+/// The guests that sample ids stand for.
+#[derive(Clone, Debug, Default)]
+pub struct Guests {
+    by_id: FxHashMap<u64, Guest>,
+}
+
+impl Guests {
+    /// Takes in an ID_INDEX record; one without the second part says nothing of guests. Numbers that do not fit are
+    /// left out.
+    pub fn learn(&mut self, index: &IdIndex) {
+        for entry in index.entries.iter().filter(|_| index.guests) {
+            if let (Ok(machine_pid), Ok(vcpu)) = (u32::try_from(entry.machine_pid), u32::try_from(entry.vcpu)) {
+                self.by_id.insert(entry.id, Guest { machine_pid, vcpu });
+            }
+        }
+    }
+
+    /// What a sample id stands for; `None` for one that no ID_INDEX has named.
+    #[inline]
+    pub fn of(&self, id: u64) -> Option<Guest> {
+        if self.by_id.is_empty() { None } else { self.by_id.get(&id).copied() }
+    }
+
+    /// True while no guest is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+/// The process of a sample whose process is not known: no process of a guest has this number.
+pub const NO_TASK: u32 = u32::MAX;
+/// Name of the event that samples the time in which vCPUs had a pCPU; periods are ns of it. The `ADDR` of its samples is a
+/// [`State`].
+pub const RUNNING_EVENT: &str = "domain-clock";
+/// Name of the event that samples the time in which vCPUs waited for a pCPU; otherwise as [`RUNNING_EVENT`].
+pub const WAITING_EVENT: &str = "domain-wait";
+
+/// How a vCPU was found; the `ADDR` of its sample, with [`TORN`] where its stack may be of two moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It was running.
+    #[default]
+    Running,
+    /// It was runnable and had no pCPU: ip is where it was preempted.
+    Preempted,
+    /// It had run since the tick before and was not any more: nobody saw where. The sample's ip is a place that is called
+    /// [`BETWEEN_TICKS`].
+    Blocked,
+}
+
+/// Bit of `ADDR`: the vCPU ran while its stack was read.
+pub const TORN: u64 = 1 << 8;
+/// What stands for time in which nobody saw where the vCPU was: a mapping of this name.
+pub const BETWEEN_TICKS: &str = "[ran between ticks]";
+impl State {
+    /// The number in `ADDR`.
+    pub fn number(self) -> u64 {
+        match self {
+            State::Running => 1,
+            State::Preempted => 2,
+            State::Blocked => 3,
+        }
+    }
+
+    /// The state of a number ([`State::number`], the bit [`TORN`] aside); `None` for one that means none.
+    pub fn of(number: u64) -> Option<State> {
+        [State::Running, State::Preempted, State::Blocked].into_iter().find(|state| state.number() == number & !TORN)
+    }
+}
+
+/// How a domain is virtualised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DomainKind {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// Paravirtual.
+    Pv,
+    /// Hardware virtualisation without device model (on Arm every domain).
+    Pvh,
+    /// Hardware virtualisation with device model.
+    Hvm,
+}
+
+impl DomainKind {
+    const ALL: [DomainKind; 4] = [DomainKind::Unknown, DomainKind::Pv, DomainKind::Pvh, DomainKind::Hvm];
+
+    /// Name as tables and JSON show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DomainKind::Unknown => "unknown",
+            DomainKind::Pv => "pv",
+            DomainKind::Pvh => "pvh",
+            DomainKind::Hvm => "hvm",
+        }
+    }
+
+    fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        let mut number = *self as u32;
+        c.u32(&mut number)?;
+        *self = Self::ALL.get(number as usize).copied().unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// A domain. Its UUID is what stays when it is rebooted and gets another id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Domain {
+    /// Its id (`domid`), for as long as it lives.
+    pub id: u32,
+    /// Its last name.
+    pub name: String,
+    /// Its UUID; zeros where it has none (Domain-0).
+    pub uuid: [u8; 16],
+    /// Kind.
+    pub kind: DomainKind,
+    /// vCPUs that it can have.
+    pub vcpus: u32,
+    /// When it appeared, ns on the recording's clock; 0: it was there at the start.
+    pub since: u64,
+    /// When it was gone, ns; `u64::MAX`: it was there at the end.
+    pub until: u64,
+}
+
+impl Domain {
+    fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        c.u32(&mut self.id)?;
+        string(c, &mut self.name)?;
+        c.array(&mut self.uuid)?;
+        self.kind.fields(c)?;
+        c.u32(&mut self.vcpus)?;
+        c.u64(&mut self.since)?;
+        c.u64(&mut self.until)
+    }
+
+    /// The UUID as tools print it: `8-4-4-4-12` hexadecimal digits.
+    pub fn uuid_text(&self) -> String {
+        let hex: String = self.uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    }
+}
+
+/// What a recording of a Xen host says of it and its domains: the section [`crate::abi::feature::DOMAINS`].
+///
+/// Layout: version (u32, 1); a list of facts, each two strings; a list of domains (id u32, name, 16 bytes of UUID, kind
+/// u32, vCPUs u32, since u64, until u64). Lists have their length in front (u32), strings are as in every other section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Domains {
+    /// Facts of the host: key and value, e.g. `xen_version`, `4.17.5`.
+    pub facts: Vec<(String, String)>,
+    /// The domains that were seen, those that are gone too.
+    pub list: Vec<Domain>,
+}
+
+impl Domains {
+    /// The version of the layout.
+    const VERSION: u32 = 1;
+
+    pub(crate) fn fields<C: Codec>(&mut self, c: &mut C) -> Coded {
+        let mut version = Self::VERSION;
+        c.u32(&mut version)?;
+        if version != Self::VERSION {
+            // Of a later xprof: nothing of it is understood here.
+            return c.rest(&mut Vec::new());
+        }
+        list(c, &mut self.facts, |c, (key, value)| {
+            string(c, key)?;
+            string(c, value)
+        })?;
+        list(c, &mut self.list, |c, domain| domain.fields(c))
+    }
+
+    /// Takes in a domain: what is said of one that is known (by id and UUID) replaces what was said before.
+    pub fn learn(&mut self, domain: Domain) {
+        match self.list.iter_mut().find(|known| known.id == domain.id && known.uuid == domain.uuid) {
+            Some(known) => *known = Domain { since: known.since.min(domain.since), ..domain },
+            None => self.list.push(domain),
+        }
+    }
+
+    /// The domain of this id that was there at `time` (ns); else the last of that id.
+    pub fn at(&self, id: u32, time: u64) -> Option<&Domain> {
+        let mut of_id = self.list.iter().filter(|domain| domain.id == id);
+        let there = of_id.clone().find(|domain| (domain.since..=domain.until).contains(&time));
+        there.or_else(|| of_id.next_back())
+    }
+
+    /// A fact of the host.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.facts.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::ByteOrder;
+    use crate::feature::Features;
+    use crate::record::IdIndexEntry;
+
+    fn domain(id: u32, name: &str, until: u64) -> Domain {
+        let uuid = std::array::from_fn(|at| at as u8);
+        Domain { id, name: name.into(), uuid, kind: DomainKind::Pvh, vcpus: 2, since: 5, until }
+    }
+
+    #[test]
+    fn the_section_comes_back_in_both_byte_orders_and_damage_is_named() {
+        let facts = vec![("xen_version".to_owned(), "4.17.5".to_owned())];
+        let domains = Domains { facts, list: vec![domain(1, "web", 90), domain(7, "web", u64::MAX)] };
+        let features = Features { domains: Some(domains), ..Features::default() };
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let sections = features.encode(order);
+            let [(number, bytes)] = &sections[..] else { panic!("{sections:?}") };
+            let mut back = Features::default();
+            back.decode(*number, bytes, order);
+            assert_eq!(back, features);
+            for len in 0..bytes.len() {
+                let mut cut = Features::default();
+                cut.decode(*number, &bytes[..len], order);
+                assert_eq!((cut.domains, cut.damaged.len()), (None, 1), "{len}");
+            }
+        }
+        assert_eq!(domain(1, "", 0).uuid_text(), "00010203-0405-0607-0809-0a0b0c0d0e0f");
+    }
+
+    #[test]
+    fn a_section_of_a_later_version_is_passed_over() {
+        let mut features = Features::default();
+        features.decode(crate::abi::feature::DOMAINS, &[2, 0, 0, 0, 9, 9], ByteOrder::Little);
+        assert_eq!((features.domains, features.damaged.len()), (Some(Domains::default()), 0));
+    }
+
+    #[test]
+    fn an_id_that_is_used_again_is_told_by_time() {
+        let mut domains = Domains::default();
+        domains.learn(domain(3, "old", u64::MAX));
+        domains.learn(domain(3, "renamed", 100));
+        domains.learn(Domain { uuid: [9; 16], since: 200, ..domain(3, "new", u64::MAX) });
+        let name = |time| domains.at(3, time).map(|domain| domain.name.as_str());
+        assert_eq!([name(50), name(150), name(250)], [Some("renamed"), Some("new"), Some("new")]);
+        assert_eq!((domains.list.len(), domains.at(4, 1)), (2, None));
+    }
+
+    #[test]
+    fn ids_stand_for_guests_only_where_the_second_part_says_so() {
+        let entry = |id, machine_pid, vcpu| IdIndexEntry { id, machine_pid, vcpu, ..IdIndexEntry::default() };
+        let mut guests = Guests::default();
+        guests.learn(&IdIndex { entries: vec![entry(1, 5, 0)], guests: false });
+        assert!(guests.is_empty() && guests.of(1).is_none());
+        guests.learn(&IdIndex { entries: vec![entry(1, 5, 1), entry(2, u64::MAX, 0), entry(3, 0, 2)], guests: true });
+        let found = [1, 2, 3].map(|id| guests.of(id).map(|guest| (guest.machine_pid, guest.vcpu)));
+        assert_eq!(found, [Some((5, 1)), None, Some((0, 2))]);
+    }
+}

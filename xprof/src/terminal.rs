@@ -33,6 +33,12 @@ impl Color {
     }
 }
 
+/// True when Ctrl-C reaches the command as well: we are in the foreground of a terminal.
+pub(crate) fn on_terminal() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
+    rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
 /// Where a view goes: standard output, or through a pager when that is a terminal.
 pub(crate) struct Output {
     pager: Option<Child>,

@@ -51,18 +51,38 @@ pub(crate) struct Options {
     /// Leave the children of the target out
     #[arg(short = 'i', long)]
     pub(crate) no_inherit: bool,
+    /// Run the command N times; show the mean of each count, and its spread (the standard error of the mean)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "command")]
+    pub(crate) repeat: Option<u32>,
+    /// Show what was counted in each interval of MS milliseconds
+    #[arg(short = 'I', long = "interval-print", value_name = "MS", value_parser = interval, conflicts_with = "repeat")]
+    pub(crate) interval: Option<Duration>,
+    /// Count caches as well; -dd: TLBs; -ddd: prefetches
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) detailed: u8,
     /// End after this many seconds
     #[arg(long, value_name = "SECS", value_parser = values::seconds)]
     pub(crate) duration: Option<Duration>,
     /// Write the counts to this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// The lines of `perf stat -x`: fields parted by SEP
+    #[arg(short = 'x', long = "field-separator", value_name = "SEP", conflicts_with_all = ["format", "json_lines"])]
+    pub(crate) separator: Option<String>,
+    /// The lines of `perf stat -j`: one object for each count
+    #[arg(short, long = "json-output", conflicts_with = "format")]
+    pub(crate) json_lines: bool,
     /// Form of the output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,
     /// The command to count, and its arguments
     #[arg(trailing_var_arg = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let answer = text.parse::<u32>().ok().filter(|ms| *ms > 0);
+    answer.map(|ms| Duration::from_millis(ms.into())).ok_or_else(|| "milliseconds, at least 1".into())
 }
 
 /// Runs `xprof stat`.

@@ -21,6 +21,7 @@ use super::values::{BackendChoice, Switch};
 use super::writer::{Sink, Totals};
 use super::{child, facts, output, running};
 use crate::Global;
+use crate::terminal::on_terminal;
 
 /// With nothing to do, the loop looks at its timers this often.
 const IDLE: Duration = Duration::from_secs(1);
@@ -342,12 +343,6 @@ fn end_child(child: Option<Child>) -> anyhow::Result<Option<u8>> {
     child.terminate().context("cannot end the command")?;
     let ended = child.wait().context("cannot wait for the command")?;
     Ok(Some(child::status(ended)))
-}
-
-/// True when Ctrl-C reaches the command as well: we are in the foreground of a terminal.
-fn on_terminal() -> bool {
-    let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
-    rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 fn summary(totals: &Totals, seconds: f64, path: Option<&std::path::Path>) -> String {

@@ -1,110 +1,204 @@
-//! `xprof stat`: counters are opened, the command runs (or a signal is waited for), counters are read once, shown.
+//! `xprof stat`: counters are opened, the command runs (or a signal is waited for), counters are read, shown. With `-I`
+//! they are read and shown again and again, with `-r` all of it is repeated and shown once.
 //!
 //! A number that was not measured for the whole time is never shown without saying so, and a hardware counter that saw
 //! nothing in a second of running is called what it probably is: not implemented.
 
+mod events;
+mod perf_form;
 mod print;
+mod repeat;
+mod show;
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use xprof_backend::counters::{Count, CountPlan, Counter, Counters};
-use xprof_backend::event::{self, EventGroup};
+use xprof_backend::counters::{Count, CountPlan, Counter, Counters, Counting};
+use xprof_backend::event::EventGroup;
 use xprof_backend::native::Native;
 use xprof_backend::plan::Target;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal, Signals};
 
 use crate::Global;
-use crate::commands::stat::{Format, Options};
+use crate::commands::stat::Options;
 use crate::exit::Failure;
 use crate::record::child;
-
-/// What perf counts when nothing is named: these, and [`HARDWARE`] where it opens.
-const SOFTWARE: &str = "task-clock,context-switches,cpu-migrations,page-faults";
-/// The same for whole CPUs, whose clock runs without tasks.
-const SOFTWARE_OF_CPUS: &str = "cpu-clock,context-switches,cpu-migrations,page-faults";
-const HARDWARE: &str = "cycles,instructions,branches,branch-misses";
+use crate::terminal::on_terminal;
+use repeat::Repeats;
+use show::Show;
 
 /// How often targets that cannot be waited for are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Everything that is shown.
+/// Everything that is shown at once.
 #[derive(Debug)]
 struct Outcome {
     /// What was counted, in words.
     target: String,
+    /// Of one run (the mean of several), or of the interval.
     elapsed: Duration,
+    /// The end of the interval, since the start (`-I`).
+    at: Option<Duration>,
     counters: Vec<Counter>,
-    /// By counter, then CPU.
+    /// By counter, then CPU; the means of several runs.
     counts: Vec<Count>,
+    /// `-r`.
+    repeats: Option<Repeats>,
+}
+
+impl Outcome {
+    /// The number to be shown for `counts[at]`; `None` when nothing was measured.
+    fn estimate(&self, at: usize) -> Option<f64> {
+        match &self.repeats {
+            Some(repeats) => repeats.estimates.get(at)?.mean(),
+            None => self.counts.get(at)?.estimate().map(|value| value as f64),
+        }
+    }
+}
+
+/// One run that has ended.
+struct Ended {
+    outcome: Outcome,
+    /// The command's exit status.
+    status: u8,
+    /// A signal or a limit of time ended it: it is not repeated.
+    asked: bool,
 }
 
 /// Counts.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    let mut target = target(&options)?;
-    let words = describe(&target, &options);
+    let target = target(&options)?;
     let signals = signal::catch(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::Child])
         .context("cannot catch signals")?;
+    let events = events::of(&options, &target)?;
+    // Created before the command starts: it is not started when its counts cannot be written.
+    let mut show = Show::new(&options, describe(&target, &options))?;
+    let mut repeats = Repeats::default();
+    let mut notes: Vec<String> = Vec::new();
+    let (mut outcome, status) = loop {
+        let ended = once(&options, &target, &events, &signals, &mut show, &mut notes)?;
+        let Some(runs) = options.repeat else { break (ended.outcome, ended.status) };
+        repeats.add(ended.outcome.elapsed.as_secs_f64(), &ended.outcome.counts);
+        if repeats.runs < runs && !ended.asked {
+            continue;
+        }
+        let elapsed = Duration::from_secs_f64(repeats.elapsed.mean().unwrap_or(0.0));
+        let outcome = Outcome { elapsed, counts: repeats.counts(), repeats: Some(repeats), ..ended.outcome };
+        break (outcome, ended.status);
+    };
+    if options.events.is_empty() {
+        notes.extend(events::leave_out_refused(&mut outcome.counters));
+    }
+    notes.extend(print::suspicions(&outcome));
+    if !global.quiet {
+        notes.iter().for_each(|note| eprintln!("xprof: {note}"));
+    }
+    show.end(&outcome)?;
+    Ok(ExitCode::from(status))
+}
+
+/// Opens the counters, runs the command or waits, reads.
+fn once(
+    options: &Options,
+    target: &Target,
+    events: &[EventGroup],
+    signals: &Signals,
+    show: &mut Show,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Ended> {
+    let mut target = target.clone();
     let waiting = if options.command.is_empty() { None } else { Some(child::fork(&options.command)?) };
     if let (Target::Command(pid), Some(waiting)) = (&mut target, &waiting) {
         *pid = waiting.pid();
     }
-    let by_default = options.events.is_empty();
-    let events = events(&options, &target)?;
     let plan = CountPlan {
-        events,
+        events: events.to_vec(),
         target: target.clone(),
         cpus: options.cpus.as_ref().map(|list| list.0.clone()),
         inherit: !options.no_inherit,
     };
     let mut counting = Counters::open(&Native::new(), &plan)?;
-    // Created before the command starts: it is not started when its counts cannot be written.
-    let output = options.output.as_deref().map(create).transpose()?;
-
+    for note in counting.notes() {
+        if !notes.contains(note) {
+            notes.push(note.clone());
+        }
+    }
     let started = Instant::now();
     counting.enable(true)?;
     let mut child = waiting.map(|waiting| child::execute(waiting, &options.command)).transpose()?;
-    let status = wait(&signals, child.as_mut(), &target, options.duration.and_then(|d| started.checked_add(d)))?;
+    let mut wait = Wait {
+        signals,
+        target: &target,
+        ends_at: options.duration.and_then(|duration| started.checked_add(duration)),
+        interrupted: false,
+    };
+    let mut shown = Vec::new();
+    let mut shown_at = Duration::ZERO;
+    let mut interval = |counting: &mut dyn Counting, show: &mut Show| -> anyhow::Result<()> {
+        let now = started.elapsed();
+        let counts = sorted(counting.read()?, options.no_aggr);
+        show.interval(now, now.saturating_sub(shown_at), counting.counters(), &differences(&counts, &shown))?;
+        (shown, shown_at) = (counts, now);
+        Ok(())
+    };
+    let mut ticks = 0;
+    let (status, asked) = loop {
+        let tick = options.interval.and_then(|every| started.checked_add(every.checked_mul(ticks + 1)?));
+        match wait.until(child.as_mut(), tick)? {
+            Some(end) => break end,
+            None => ticks += 1,
+        }
+        if let Err(error) = interval(counting.as_mut(), show) {
+            // Nobody reads on: the command does not go on unseen.
+            if let Some(child) = child.as_mut() {
+                child.terminate().ok();
+            }
+            return Err(error);
+        }
+    };
     let elapsed = started.elapsed();
     if !matches!(target, Target::Command(_)) {
         counting.enable(false)?;
     }
-    let mut counts = counting.read()?;
-    if !options.no_aggr {
+    if options.interval.is_some() {
+        interval(counting.as_mut(), show)?;
+    }
+    let outcome = Outcome {
+        target: show.target().to_owned(),
+        elapsed,
+        at: None,
+        counts: sorted(counting.read()?, options.no_aggr),
+        counters: counting.counters().to_vec(),
+        repeats: None,
+    };
+    Ok(Ended { outcome, status, asked })
+}
+
+fn sorted(mut counts: Vec<Count>, by_cpu: bool) -> Vec<Count> {
+    if !by_cpu {
         counts = over_cpus(counts);
     }
     counts.sort_by_key(|count| (count.counter, count.cpu));
-
-    let mut counters = counting.counters().to_vec();
-    let mut notes = counting.notes().to_vec();
-    if by_default {
-        notes.extend(leave_out_refused(&mut counters));
-    }
-    let outcome = Outcome { target: words, elapsed, counters, counts };
-    notes.extend(print::suspicions(&outcome));
-    if !global.quiet {
-        notes.iter().for_each(|note| eprintln!("xprof: {note}"));
-    }
-    let text = match options.format {
-        Format::Text => print::text(&outcome),
-        Format::Json => print::json(&outcome),
-        Format::Csv => print::csv(&outcome),
-    };
-    match output {
-        Some(mut file) => file.write_all(text.as_bytes()).context("cannot write the counts")?,
-        None => io::stdout().lock().write_all(text.as_bytes())?,
-    }
-    Ok(ExitCode::from(status))
+    counts
 }
 
-fn create(path: &Path) -> anyhow::Result<File> {
-    File::create(path).with_context(|| format!("cannot create {}", path.display()))
+/// What has been counted since `before`.
+fn differences(now: &[Count], before: &[Count]) -> Vec<Count> {
+    let since = |count: &Count| {
+        let old = before.iter().find(|old| (old.counter, old.cpu) == (count.counter, count.cpu));
+        let old = old.copied().unwrap_or_default();
+        Count {
+            value: count.value.saturating_sub(old.value),
+            enabled: count.enabled.saturating_sub(old.enabled),
+            running: count.running.saturating_sub(old.running),
+            ..*count
+        }
+    };
+    now.iter().map(since).collect()
 }
 
 fn target(options: &Options) -> std::result::Result<Target, Failure> {
@@ -137,72 +231,57 @@ fn describe(target: &Target, options: &Options) -> String {
     }
 }
 
-fn events(options: &Options, target: &Target) -> anyhow::Result<Vec<EventGroup>> {
-    let mut groups = Vec::new();
-    if options.events.is_empty() {
-        let software = if *target == Target::System { SOFTWARE_OF_CPUS } else { SOFTWARE };
-        groups.extend(event::parse(software)?);
-        groups.extend(event::parse(HARDWARE)?);
-    }
-    for text in &options.events {
-        groups.extend(event::parse(text)?);
-    }
-    Ok(groups)
-}
-
-/// Hardware events that were not asked for and do not exist here become one note.
-fn leave_out_refused(counters: &mut [Counter]) -> Option<String> {
-    let refused: Vec<&Counter> = counters.iter().filter(|counter| counter.refusal.is_some()).collect();
-    let why = refused.first()?.refusal.clone()?;
-    let names: Vec<&str> = refused.iter().map(|counter| counter.name.as_str()).collect();
-    Some(format!("not counted on this machine: {} ({why})", names.join(", ")))
-}
-
-/// Waits for the end; the command's exit status.
-fn wait(
-    signals: &Signals,
-    mut child: Option<&mut Child>,
-    target: &Target,
+/// What is waited for.
+struct Wait<'a> {
+    signals: &'a Signals,
+    target: &'a Target,
     ends_at: Option<Instant>,
-) -> anyhow::Result<u8> {
-    let mut asked = false;
-    loop {
-        while let Some(signal) = signals.next() {
-            match (signal, child.as_deref_mut()) {
-                (Signal::Child, _) => {}
-                // Ctrl-C reaches the command as well; its end is waited for. Other signals are passed on.
-                (Signal::Interrupt, Some(_)) => {}
-                (_, Some(child)) => child.terminate().context("cannot end the command")?,
-                (_, None) => asked = true,
-            }
-        }
-        if let Some(child) = child.as_deref_mut()
-            && let Some(ended) = child.try_wait()?
-        {
-            return Ok(child::status(ended));
-        }
-        let now = Instant::now();
-        if ends_at.is_some_and(|end| end <= now) {
-            match child.as_deref_mut() {
-                Some(child) => {
-                    child.terminate().context("cannot end the command")?;
-                    return Ok(child::status(child.wait()?));
+    /// Ctrl-C was pressed, and the command has it too.
+    interrupted: bool,
+}
+
+impl Wait<'_> {
+    /// Waits for the end (the command's exit status, and whether it was asked for), at most until `tick` (`None`).
+    fn until(&mut self, mut child: Option<&mut Child>, tick: Option<Instant>) -> anyhow::Result<Option<(u8, bool)>> {
+        let mut asked = false;
+        loop {
+            while let Some(signal) = self.signals.next() {
+                match signal {
+                    Signal::Child => {}
+                    // Ctrl-C reaches the command as well, which ends when it likes; a second one ends both.
+                    Signal::Interrupt if child.is_some() && !self.interrupted && on_terminal() => {
+                        self.interrupted = true
+                    }
+                    _ => asked = true,
                 }
-                None => asked = true,
             }
-        }
-        if asked || (child.is_none() && gone(target)) {
-            return Ok(0);
-        }
-        let mut timeout = ends_at.map_or(Duration::MAX, |end| end.duration_since(now));
-        if child.is_none() && matches!(target, Target::Processes(_) | Target::Threads(_)) {
-            timeout = timeout.min(LOOK);
-        }
-        let Some(fd) = signals.fd() else { anyhow::bail!("the signal pipe is closed") };
-        let timespec = Timespec::try_from(timeout.min(Duration::from_secs(3600))).ok();
-        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], timespec.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("cannot wait for signals"),
+            let now = Instant::now();
+            asked |= self.ends_at.is_some_and(|end| end <= now);
+            if let Some(child) = child.as_deref_mut() {
+                if let Some(ended) = child.try_wait()? {
+                    return Ok(Some((child::status(ended), self.interrupted)));
+                }
+                if asked {
+                    child.terminate().context("cannot end the command")?;
+                    return Ok(Some((child::status(child.wait()?), true)));
+                }
+            } else if asked || gone(self.target) {
+                return Ok(Some((0, asked)));
+            }
+            if tick.is_some_and(|tick| tick <= now) {
+                return Ok(None);
+            }
+            let next = [self.ends_at, tick].into_iter().flatten().min();
+            let mut timeout = next.map_or(Duration::MAX, |next| next.duration_since(now));
+            if child.is_none() && matches!(self.target, Target::Processes(_) | Target::Threads(_)) {
+                timeout = timeout.min(LOOK);
+            }
+            let Some(fd) = self.signals.fd() else { anyhow::bail!("the signal pipe is closed") };
+            let timespec = Timespec::try_from(timeout.min(Duration::from_secs(3600))).ok();
+            match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], timespec.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot wait for signals"),
+            }
         }
     }
 }
@@ -235,6 +314,13 @@ fn over_cpus(counts: Vec<Count>) -> Vec<Count> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_holds_what_came_since_the_one_before() {
+        let count = |value, enabled, running| Count { counter: 3, cpu: Some(1), value, enabled, running };
+        assert_eq!(differences(&[count(10, 20, 5)], &[]), [count(10, 20, 5)]);
+        assert_eq!(differences(&[count(10, 20, 5)], &[count(4, 12, 2)]), [count(6, 8, 3)]);
+    }
 
     #[test]
     fn cpus_add_up() {

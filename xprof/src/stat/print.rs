@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use xprof_backend::counters::{Count, Counter};
+use xprof_ui::plain::csv_field;
 
 use super::Outcome;
 
@@ -19,12 +20,13 @@ fn state(counter: &Counter, count: Option<&Count>) -> &'static str {
     }
 }
 
-/// The counters with their counts; one without any stands alone.
-fn rows(outcome: &Outcome) -> Vec<(&Counter, Option<&Count>)> {
+/// The counters with their counts (and the places of these); one without any stands alone.
+fn rows(outcome: &Outcome) -> Vec<(&Counter, Option<(usize, &Count)>)> {
     let mut rows = Vec::new();
     for (index, counter) in outcome.counters.iter().enumerate() {
         let before = rows.len();
-        rows.extend(outcome.counts.iter().filter(|count| count.counter == index).map(|count| (counter, Some(count))));
+        let counts = outcome.counts.iter().enumerate().filter(|(_, count)| count.counter == index);
+        rows.extend(counts.map(|count| (counter, Some(count))));
         if rows.len() == before {
             rows.push((counter, None));
         }
@@ -71,61 +73,79 @@ fn grouped(value: u64) -> String {
     out
 }
 
+/// The name, and its modifiers with what parts them from it.
+fn parted(name: &str) -> (&str, &str) {
+    let split = name.rfind(':').filter(|&at| name[at + 1..].chars().all(|c| "ukhGHpPSDWeIb".contains(c)));
+    name.split_at(split.unwrap_or(name.len()))
+}
+
 /// The name without its modifiers.
-fn base(name: &str) -> &str {
-    name.split(':').next().unwrap_or(name)
+pub(super) fn base(name: &str) -> &str {
+    parted(name).0
+}
+
+/// Counts ns.
+pub(super) fn is_clock(name: &str) -> bool {
+    matches!(base(name), "task-clock" | "cpu-clock")
 }
 
 /// The estimate of the event `name` with the same modifiers as `beside`, on the same CPU.
-fn beside(outcome: &Outcome, name: &str, beside: &Counter, cpu: Option<u32>) -> Option<u64> {
-    let modifiers = beside.name.strip_prefix(base(&beside.name))?;
-    let index = outcome.counters.iter().position(|c| c.name.strip_prefix(name) == Some(modifiers))?;
-    outcome.counts.iter().find(|count| count.counter == index && count.cpu == cpu)?.estimate()
+pub(super) fn beside(outcome: &Outcome, name: &str, beside: &Counter, cpu: Option<u32>) -> Option<f64> {
+    let wanted = (name, parted(&beside.name).1);
+    let index = outcome.counters.iter().position(|counter| parted(&counter.name) == wanted)?;
+    outcome.estimate(outcome.counts.iter().position(|count| count.counter == index && count.cpu == cpu)?)
 }
 
 /// What a count means beside another one.
-fn meaning(outcome: &Outcome, counter: &Counter, count: &Count) -> Option<String> {
-    let value = count.estimate()? as f64;
-    let per = |name, unit| {
-        let other = beside(outcome, name, counter, count.cpu).filter(|other| *other > 0)?;
-        Some(format!("{:.2} {unit}", value / other as f64))
-    };
+fn meaning(outcome: &Outcome, counter: &Counter, count: &Count, value: f64) -> Option<String> {
+    let other = |name| beside(outcome, name, counter, count.cpu).filter(|other| *other > 0.0);
+    let share = |name, unit| Some(format!("{:.2} % of {unit}", 100.0 * value / other(name)?));
     match base(&counter.name) {
-        "task-clock" | "cpu-clock" if outcome.elapsed.as_nanos() > 0 => {
+        name if is_clock(name) && outcome.elapsed.as_nanos() > 0 => {
             Some(format!("{:.3} CPUs used", value / outcome.elapsed.as_nanos() as f64))
         }
-        "instructions" => per("cycles", "per cycle"),
-        "branch-misses" => {
-            let branches = beside(outcome, "branches", counter, count.cpu).filter(|b| *b > 0)?;
-            Some(format!("{:.2} % of branches", 100.0 * value / branches as f64))
-        }
+        "instructions" => Some(format!("{:.2} per cycle", value / other("cycles")?)),
+        "branch-misses" => share("branches", "branches"),
+        "cache-misses" => share("cache-references", "cache references"),
+        "L1-dcache-load-misses" => share("L1-dcache-loads", "loads"),
+        "L1-icache-load-misses" => share("L1-icache-loads", "fetches"),
+        "LLC-load-misses" => share("LLC-loads", "loads of the last cache"),
+        "dTLB-load-misses" => share("dTLB-loads", "loads"),
+        "iTLB-load-misses" => share("iTLB-loads", "fetches"),
         _ => None,
     }
 }
 
-/// A table for people.
-pub(super) fn text(outcome: &Outcome) -> String {
-    let mut out = format!("\n Counts of {}:\n\n", outcome.target);
+/// One line for each count, without what stands around them.
+fn lines(outcome: &Outcome, before: &str) -> String {
+    let mut out = String::new();
     let by_cpu = outcome.counts.iter().any(|count| count.cpu.is_some());
     for (counter, count) in rows(outcome) {
-        let cpu = match count.and_then(|count| count.cpu) {
+        let cpu = match count.and_then(|(_, count)| count.cpu) {
             Some(cpu) => format!("CPU{cpu:<5}"),
             None if by_cpu => " ".repeat(8),
             None => String::new(),
         };
-        let time = matches!(base(&counter.name), "task-clock" | "cpu-clock");
-        let shown = match count.and_then(Count::estimate) {
+        let estimate = count.and_then(|(at, _)| outcome.estimate(at));
+        let shown = match estimate {
             _ if counter.refusal.is_some() => "<not supported>".to_owned(),
             None => "<not counted>".to_owned(),
-            Some(ns) if time => format!("{:.2} ms", ns as f64 / 1e6),
-            Some(value) => grouped(value),
+            Some(ns) if is_clock(&counter.name) => format!("{:.2} ms", ns / 1e6),
+            // Exact below 2^53; what was not repeated is exact everywhere.
+            Some(value) => {
+                let whole = count.filter(|_| outcome.repeats.is_none()).and_then(|(_, count)| count.estimate());
+                grouped(whole.unwrap_or(value.round() as u64))
+            }
         };
-        let mut line = format!("{cpu}{shown:>20}  {:<28}", counter.name);
-        if let Some(count) = count {
-            if let Some(meaning) = meaning(outcome, counter, count) {
+        let mut line = format!("{before}{cpu}{shown:>20}  {:<28}", counter.name);
+        if let (Some((at, count)), Some(estimate)) = (count, estimate) {
+            if let Some(meaning) = meaning(outcome, counter, count, estimate) {
                 let _ = write!(line, " # {meaning}");
             }
-            if count.running > 0 && count.running < count.enabled {
+            if let Some(spread) = outcome.repeats.as_ref().and_then(|repeats| repeats.estimates.get(at)) {
+                let _ = write!(line, " ( +- {:.2} % )", spread.percent());
+            }
+            if count.running < count.enabled {
                 let share = 100.0 * count.running as f64 / count.enabled as f64;
                 let _ =
                     write!(line, " (estimated: measured {share:.2} % of the time, {} counted)", grouped(count.value));
@@ -133,17 +153,41 @@ pub(super) fn text(outcome: &Outcome) -> String {
         }
         let _ = writeln!(out, "{}", line.trim_end());
     }
-    let _ = writeln!(out, "\n{:>20.9}  seconds\n", outcome.elapsed.as_secs_f64());
     out
 }
 
-/// One document.
+/// A table for people.
+pub(super) fn text(outcome: &Outcome) -> String {
+    let (runs, spread) = match &outcome.repeats {
+        None => (String::new(), String::new()),
+        Some(repeats) => (
+            format!(", means of {} runs", repeats.runs),
+            format!(" +- {:.9} ( +- {:.2} % )", repeats.elapsed.error(), repeats.elapsed.percent()),
+        ),
+    };
+    format!(
+        "\n Counts of {}{runs}:\n\n{}\n{:>20.9}{spread}  seconds\n\n",
+        outcome.target,
+        lines(outcome, ""),
+        outcome.elapsed.as_secs_f64()
+    )
+}
+
+/// The lines of one interval, the time before each.
+pub(super) fn interval(outcome: &Outcome, first: bool) -> String {
+    let at = outcome.at.unwrap_or_default();
+    let head = if first { "#     seconds              counts  event\n" } else { "" };
+    format!("{head}{}", lines(outcome, &format!("{:>15.9} ", at.as_secs_f64())))
+}
+
+/// One document; one on each line for intervals.
 pub(super) fn json(outcome: &Outcome) -> String {
     let events: Vec<Value> = rows(outcome)
         .into_iter()
-        .map(|(counter, count)| {
+        .map(|(counter, place)| {
+            let count = place.map(|(_, count)| count);
             let counted = count.filter(|count| count.running > 0);
-            json!({
+            let mut event = json!({
                 "event": counter.name,
                 "cpu": count.and_then(|count| count.cpu),
                 "state": state(counter, count),
@@ -153,23 +197,43 @@ pub(super) fn json(outcome: &Outcome) -> String {
                 "running_ns": count.map(|count| count.running),
                 "measured": count.and_then(Count::share),
                 "reason": counter.refusal,
-            })
+            });
+            if let Some(repeats) = &outcome.repeats {
+                let moments = place.and_then(|(at, _)| repeats.estimates.get(at));
+                event["mean"] = json!(moments.and_then(|m| m.mean()));
+                event["spread"] = json!(moments.map(|m| m.error()));
+            }
+            event
         })
         .collect();
     let elapsed = u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX);
-    format!("{}\n", json!({"schema": 1, "target": outcome.target, "elapsed_ns": elapsed, "events": events}))
+    let mut document = json!({"schema": 1, "target": outcome.target, "elapsed_ns": elapsed, "events": events});
+    if let Some(at) = outcome.at {
+        document["at_ns"] = json!(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
+    }
+    if let Some(repeats) = &outcome.repeats {
+        document["runs"] = json!(repeats.runs);
+        document["elapsed_spread_ns"] = json!(repeats.elapsed.error() * 1e9);
+    }
+    format!("{document}\n")
 }
 
-/// One line for each count; empty fields where nothing was counted.
-pub(super) fn csv(outcome: &Outcome) -> String {
-    let mut out = String::from("event,cpu,state,value,estimate,enabled_ns,running_ns,measured\n");
+/// One line for each count; empty fields where nothing was counted. Intervals and repeats add columns at the end.
+pub(super) fn csv(outcome: &Outcome, first: bool) -> String {
+    let mut out = String::new();
+    if first {
+        out.push_str("event,cpu,state,value,estimate,enabled_ns,running_ns,measured");
+        out.push_str(if outcome.at.is_some() { ",at_ns" } else { "" });
+        out.push_str(if outcome.repeats.is_some() { ",runs,mean,spread\n" } else { "\n" });
+    }
     let number = |value: Option<u64>| value.map(|v| v.to_string()).unwrap_or_default();
-    for (counter, count) in rows(outcome) {
+    for (counter, place) in rows(outcome) {
+        let count = place.map(|(_, count)| count);
         let counted = count.filter(|count| count.running > 0);
-        let _ = writeln!(
+        let _ = write!(
             out,
             "{},{},{},{},{},{},{},{}",
-            quoted(&counter.name),
+            csv_field(&counter.name),
             number(count.and_then(|count| count.cpu).map(u64::from)),
             state(counter, count),
             number(counted.map(|count| count.value)),
@@ -178,13 +242,18 @@ pub(super) fn csv(outcome: &Outcome) -> String {
             number(count.map(|count| count.running)),
             count.and_then(Count::share).map(|share| format!("{share:.6}")).unwrap_or_default(),
         );
+        if let Some(at) = outcome.at {
+            let _ = write!(out, ",{}", at.as_nanos());
+        }
+        if let Some(repeats) = &outcome.repeats {
+            let moments = place.and_then(|(at, _)| repeats.estimates.get(at)).filter(|m| m.mean().is_some());
+            let float = |value: Option<f64>| value.map(|v| format!("{v:.3}")).unwrap_or_default();
+            let spread = float(moments.map(|m| m.error()));
+            let _ = write!(out, ",{},{},{spread}", repeats.runs, float(moments.and_then(|m| m.mean())));
+        }
+        out.push('\n');
     }
     out
-}
-
-/// A field as RFC 4180 wants it.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.to_owned() }
 }
 
 #[cfg(test)]
@@ -203,6 +272,8 @@ mod tests {
         Outcome {
             target: "work".into(),
             elapsed: Duration::from_secs(2),
+            at: None,
+            repeats: None,
             counters: vec![
                 counter("task-clock:u", false),
                 counter("cycles:u", true),
@@ -256,7 +327,7 @@ mod tests {
             (&json!(1000), &json!(4000), &json!(0.25))
         );
         assert_eq!(document["events"][5]["value"], Value::Null);
-        let csv = csv(&outcome());
+        let csv = csv(&outcome(), true);
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines[3], "instructions:u,,counted,1000,4000,1000000000,250000000,0.250000");
         assert_eq!(lines[5], "\"cpu/a,b=1/\",,not supported,,,,,");

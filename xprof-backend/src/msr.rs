@@ -8,8 +8,10 @@
 //! crossing. Who calls is never an argument: a handle is made for one [`Caller`], or the transport knows.
 //!
 //! * [`error`]: why a call failed ([`Error`]) and why an entry did ([`Fault`]), with their errno values.
-//! * [`table`]: what a class table says of a register; [`tables`]: the tables, as const data per CPU family.
+//! * [`table`]: what a class table says of a register; [`tables`]: the tables, as const data per CPU family; [`cpu`]:
+//!   which of them this machine has.
 
+pub mod cpu;
 pub mod error;
 pub mod table;
 pub mod tables;

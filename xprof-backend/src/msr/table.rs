@@ -255,7 +255,10 @@ mod tests {
         assert!(CORE2.find(Class::Perf, 0x188).is_none());
         assert!(CORE2.find(Class::Perf, 0).is_none() && CORE2.find(Class::Perf, u32::MAX).is_none());
         let all: Vec<u32> = CORE2.registers(Class::Perf).map(|(msr, _)| msr).collect();
-        assert_eq!(all, [0xc1, 0xc2, 0x186, 0x187, 0x309, 0x30a, 0x30b, 0x38d, 0x38e, 0x38f, 0x390]);
+        assert_eq!(
+            all,
+            [0x10, 0xc1, 0xc2, 0x186, 0x187, 0x309, 0x30a, 0x30b, 0x38d, 0x38e, 0x38f, 0x390, 0x345, 0x3f1]
+        );
         assert_eq!(CORE2.address(Kind::Select, 1), Some(0x187));
         assert_eq!((CORE2.overflowed(1), CORE2.overflowed(34), CORE2.overflowed(2)), (Some(0xc2), Some(0x30b), None));
     }

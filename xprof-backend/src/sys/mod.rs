@@ -6,11 +6,12 @@
 //! * [`perf`]: `perf_event_open` and its ioctls.
 //! * [`own_counter`]: counters of the calling thread, read without a system call.
 //! * [`ring`]: the ring buffer shared with the kernel (or with a simulated one).
-//! * [`clock`], [`limits`]: clocks, resource limits.
+//! * [`clock`], [`limits`]: clocks, resource limits. [`cpuid`]: what the CPU says of itself.
 //! * [`process`]: a command that waits to be started; [`signal`]: signals as bytes of a pipe.
 //! * [`mod@file`]: the one place where files are opened.
 
 pub mod clock;
+pub mod cpuid;
 pub mod file;
 pub mod inherited;
 pub mod limits;

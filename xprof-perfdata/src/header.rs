@@ -13,7 +13,9 @@ use crate::codec::{ByteOrder, Codec, Coded, Decoder, Encoder};
 use crate::events::Events;
 use crate::feature::Features;
 use crate::name;
+use crate::order::Head;
 use crate::source::Source;
+use crate::write::TABLE_RECORD;
 use crate::{Error, Result, abi};
 
 /// Everything a recording says about itself, gathered from header, feature sections and pipe-mode records.
@@ -93,6 +95,16 @@ impl FileHeader {
         let short = |_| Error::damaged(format!("the file ends inside its header, after {} bytes", bytes.len()), 0);
         header.fields(&mut Decoder::<false>::new(bytes, 8, order)).map_err(short)?;
         Ok((header, order))
+    }
+
+    /// True when the recorder has not finished (see [`crate::write`]): the table of features stands inside a record.
+    pub(crate) fn is_provisional(&self, source: &dyn Source, order: ByteOrder) -> bool {
+        let mut bytes = [0; 8];
+        let table = self.data.offset.saturating_add(self.data.size);
+        source.read_exact_at(table.saturating_sub(8), &mut bytes).is_ok()
+            && Head::read(&bytes, order != ByteOrder::NATIVE).is_some_and(|head| {
+                head.kind == TABLE_RECORD && usize::from(head.size) == 8 + 16 * self.features().count()
+            })
     }
 
     /// Encodes the header, magic included.

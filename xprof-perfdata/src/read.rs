@@ -117,9 +117,10 @@ impl Recording {
         let len = source.len();
         let data = header.data;
         let said = data.offset.saturating_add(data.size);
-        // The recorder writes the sections when it is done; until then the header announces none, or has no size.
-        let unfinished = data.size == 0 && parts.is_none() || header.features().next().is_none() && said < len;
-        let features = if unfinished { Default::default() } else { header.read_features(&*source, order) };
+        // perf writes the sections when it is done; until then the header announces none, or has no size.
+        let no_sections = data.size == 0 && parts.is_none() || header.features().next().is_none() && said < len;
+        let features = if no_sections { Default::default() } else { header.read_features(&*source, order) };
+        let unfinished = no_sections || header.is_provisional(&*source, order);
         let mut description = Description { events, features };
         description.name_events();
         if !unfinished && said > len {

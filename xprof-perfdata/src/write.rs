@@ -1,7 +1,11 @@
 //! Writing a recording: file mode (with a header that is refreshed while it grows) or pipe mode.
 //!
-//! A file starts with a header that says "no data yet" and the events, so that a recording that is killed still opens.
-//! The feature sections stand behind the data, and the header announces them only when they are there.
+//! A recording that is killed must open, with what its records need to be understood (COMPRESSED, TRACING_DATA). So
+//! the feature sections known at the start stand in front of the data. Their table must stand right behind the data,
+//! wherever they end: each refresh appends a record whose body is the table ([`TABLE_RECORD`]), and then makes the header
+//! say that the data end behind the head of that record. Nothing that a header ever pointed at is written over, so one
+//! write of 104 bytes leads from one whole recording to the next. The sections that are known only at the end stand
+//! behind the data, where the last table is, outside of any record.
 //!
 //! perf 6.1 takes an attr of at most 128 bytes from a file and one of exactly 128 from a stream, so attrs are written
 //! with that size unless a newer field of them is in use.
@@ -23,6 +27,9 @@ const UPDATE_NAME: u64 = 2;
 /// Feature sections that a stream carries in records of their own, or that only a file has.
 const NOT_IN_STREAMS: [u32; 5] =
     [feature::TRACING_DATA, feature::BUILD_ID, feature::AUXTRACE, feature::STAT, feature::DIR_FORMAT];
+/// The record in whose body a table of feature sections stands. Readers look at nothing in it but its type, and every
+/// recording of perf 6.1 has one.
+pub(crate) const TABLE_RECORD: u32 = record::FINISHED_INIT;
 /// `HEADER_LAST_FEATURE` of perf 6.1, which ends the features of a stream; it takes a higher number for an error.
 const LAST_FEATURE: u32 = 32;
 
@@ -42,8 +49,17 @@ pub struct Writer<W: Write + Seek, P: Write = W> {
     order: ByteOrder,
     header: FileHeader,
     events: Vec<EventDescEntry>,
-    /// Sections that a stream carries already.
-    written: Vec<(u32, Vec<u8>)>,
+    /// Sections that were written already.
+    written: Vec<Written>,
+}
+
+/// A feature section that was written.
+#[derive(Debug)]
+struct Written {
+    number: u32,
+    bytes: Vec<u8>,
+    /// Where, in a file.
+    offset: u64,
 }
 
 impl<W: Write + Seek, P: Write> Writer<W, P> {
@@ -67,13 +83,13 @@ impl<W: Write + Seek, P: Write> Writer<W, P> {
             written: Vec::new(),
         };
         match writer.output {
-            Output::File(_) => writer.begin_file(size)?,
+            Output::File(_) => writer.begin_file(size, features)?,
             Output::Pipe(_) => writer.begin_stream(features)?,
         }
         Ok(writer)
     }
 
-    fn begin_file(&mut self, attr_size: u32) -> Result<()> {
+    fn begin_file(&mut self, attr_size: u32, features: &Features) -> Result<()> {
         let mut ids = Vec::new();
         let mut attrs = Vec::new();
         for event in &self.events {
@@ -84,11 +100,46 @@ impl<W: Write + Seek, P: Write> Writer<W, P> {
         }
         let each = u64::from(attr_size) + 16;
         let attrs_at = Section { offset: FileHeader::SIZE + ids.len() as u64, size: attrs.len() as u64 };
-        let data = Section { offset: attrs_at.offset + attrs_at.size, size: 0 };
+        let mut data = Section { offset: attrs_at.offset + attrs_at.size, size: 0 };
+        let sections = self.sections(features);
+        let known = self.place(sections, &mut data.offset);
         self.header =
             FileHeader { size: FileHeader::SIZE, attr_size: each, attrs: attrs_at, data, ..Default::default() };
-        let bytes = [self.header.encode(self.order), ids, attrs].concat();
+        let bytes = [self.header.encode(self.order), ids, attrs, known].concat();
         self.put(&bytes, "write the header")
+    }
+
+    /// Gives new sections their place from `at` on, and moves `at` behind them; their bytes.
+    fn place(&mut self, sections: Vec<(u32, Vec<u8>)>, at: &mut u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (number, bytes) in sections {
+            out.extend_from_slice(&bytes);
+            let offset = *at;
+            *at = at.saturating_add(bytes.len() as u64);
+            self.written.retain(|old| old.number != number);
+            self.written.push(Written { number, bytes, offset });
+        }
+        out
+    }
+
+    /// The sections that are not written yet as they are now.
+    fn news(&mut self, features: &Features) -> Vec<(u32, Vec<u8>)> {
+        let mut sections = self.sections(features);
+        sections.retain(|(number, bytes)| !self.written.iter().any(|old| old.number == *number && old.bytes == *bytes));
+        sections
+    }
+
+    /// The table of the sections that a file has, and the header that announces them.
+    fn table(&mut self) -> (Vec<u8>, FileHeader) {
+        let mut header = self.header;
+        let mut table = Vec::new();
+        self.written.sort_by_key(|section| section.number);
+        for Written { number, bytes, offset } in &self.written {
+            table.extend_from_slice(&self.order.bytes64(*offset));
+            table.extend_from_slice(&self.order.bytes64(bytes.len() as u64));
+            header.set_feature(*number);
+        }
+        (table, header)
     }
 
     fn begin_stream(&mut self, features: &Features) -> Result<()> {
@@ -127,15 +178,13 @@ impl<W: Write + Seek, P: Write> Writer<W, P> {
     /// Appends the features that the stream does not carry yet. One that is too long for a record is left out, as perf
     /// does.
     fn stream_features(&mut self, features: &Features, out: &mut Vec<u8>) {
-        for (number, section) in self.sections(features) {
-            let new = !self.written.iter().any(|(other, old)| *other == number && *old == section);
-            if number >= LAST_FEATURE || NOT_IN_STREAMS.contains(&number) || !new {
+        for (number, section) in self.news(features) {
+            if number >= LAST_FEATURE || NOT_IN_STREAMS.contains(&number) {
                 continue;
             }
             let body = [&self.order.bytes64(number.into())[..], &section].concat();
             let _ = append(out, record::HEADER_FEATURE, &body, self.order);
-            self.written.retain(|(other, _)| *other != number);
-            self.written.push((number, section));
+            self.place(vec![(number, section)], &mut 0);
         }
     }
 
@@ -177,17 +226,28 @@ impl<W: Write + Seek, P: Write> Writer<W, P> {
     /// File mode: makes the header say what is there now, so that a killed recording opens. Pipe mode: flushes.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]. The header still says what was there before.
     pub fn refresh(&mut self) -> Result<()> {
-        let header = self.header.encode(self.order);
+        let (table, mut header) = self.table();
+        let end = self.end();
+        let mut out = Vec::new();
+        append(&mut out, TABLE_RECORD, &table, self.order);
+        header.data.size += 8;
         match &mut self.output {
             Output::Pipe(pipe) => pipe.flush(),
-            Output::File(file) => rewrite(file, &header, self.header.data.offset.saturating_add(self.header.data.size)),
+            Output::File(file) => rewrite(file, &out, end, &header.encode(self.order)).map(|()| {
+                self.header.data.size += out.len() as u64;
+            }),
         }
         .map_err(|error| Error::io("refresh the header", error))
     }
 
-    /// Writes the features and the final header; returns what it wrote to.
+    /// Where the data end, in a file.
+    fn end(&self) -> u64 {
+        self.header.data.offset.saturating_add(self.header.data.size)
+    }
+
+    /// Writes the features that have changed and the final header; returns what it wrote to.
     ///
     /// # Errors
     /// [`Error::Io`]. The data written so far open as a recording that was not finished.
@@ -199,31 +259,32 @@ impl<W: Write + Seek, P: Write> Writer<W, P> {
                 entry.encode(record::HEADER_BUILD_ID, self.order, &mut out);
             }
             self.put(&out, "write the stream's end")?;
-        } else {
-            let sections = self.sections(features);
-            let table = self.header.data.offset.saturating_add(self.header.data.size);
-            let mut at = table.saturating_add(16 * sections.len() as u64);
-            let mut out = Vec::new();
-            for (number, section) in &sections {
-                out.extend_from_slice(&self.order.bytes64(at));
-                out.extend_from_slice(&self.order.bytes64(section.len() as u64));
-                at = at.saturating_add(section.len() as u64);
-                self.header.set_feature(*number);
-            }
-            sections.iter().for_each(|(_, section)| out.extend_from_slice(section));
-            self.put(&out, "write the feature sections")?;
+            self.refresh()?;
+            return Ok(self.output);
         }
-        self.refresh()?;
+        let sections = self.sections(features);
+        self.written.retain(|old| sections.iter().any(|(number, bytes)| *number == old.number && *bytes == old.bytes));
+        let news = self.news(features);
+        let end = self.end();
+        let sections = self.place(news, &mut end.saturating_add(16 * sections.len() as u64));
+        let (table, header) = self.table();
+        if let Output::File(file) = &mut self.output {
+            rewrite(file, &[table, sections].concat(), end, &header.encode(self.order))
+                .map_err(|error| Error::io("write the feature sections", error))?;
+        }
         Ok(self.output)
     }
 }
 
-/// Writes the header, and goes back to `end`.
-fn rewrite<W: Write + Seek>(file: &mut W, header: &[u8], end: u64) -> std::io::Result<()> {
+/// Writes `more` behind what is there, then the header, and goes on behind it all. A write that failed before may have
+/// left the file's position anywhere.
+fn rewrite<W: Write + Seek>(file: &mut W, more: &[u8], end: u64, header: &[u8]) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(end))?;
+    file.write_all(more)?;
     file.flush()?;
     file.rewind()?;
     file.write_all(header)?;
-    file.seek(SeekFrom::Start(end)).map(|_| ())
+    file.seek(SeekFrom::Start(end.saturating_add(more.len() as u64))).map(|_| ())
 }
 
 /// Appends a record; `None` when it would be too long for one.

@@ -22,7 +22,9 @@ use super::output::{self, Pending};
 use super::plan;
 use super::rounds::Rounds;
 
-/// The header is refreshed this often.
+/// The header is refreshed this often at first, and half as often each time after that..
+const REFRESH_FIRST: Duration = Duration::from_millis(50);
+/// ..until this often.
 const REFRESH: Duration = Duration::from_secs(1);
 
 /// What has been written, for the last line on stderr.
@@ -61,7 +63,8 @@ struct Open {
     keep: Keep,
     /// Bytes of records.
     bytes: u64,
-    refreshed: Instant,
+    /// When the header was refreshed last, and the time until it is again.
+    refreshed: (Instant, Duration),
     stale: bool,
     /// The records of what was running are all there.
     complete: bool,
@@ -80,7 +83,7 @@ impl Open {
             census: Census::new(events),
             keep: Keep::new(),
             bytes: 0,
-            refreshed: Instant::now(),
+            refreshed: (Instant::now(), Duration::ZERO),
             stale: false,
             complete: false,
         };
@@ -187,10 +190,11 @@ impl Sink {
 
     /// Makes the header true, when it is time and something was written.
     pub(crate) fn refresh(&mut self, now: Instant) -> xprof_perfdata::Result<()> {
-        if !self.open.stale || now.duration_since(self.open.refreshed) < REFRESH {
+        let (at, after) = self.open.refreshed;
+        if !self.open.stale || now.duration_since(at) < after {
             return Ok(());
         }
-        self.open.refreshed = now;
+        self.open.refreshed = (now, (after * 2).clamp(REFRESH_FIRST, REFRESH));
         self.open.refresh()
     }
 

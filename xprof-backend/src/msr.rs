@@ -7,10 +7,12 @@
 //! which [`Scope`]. The three calls on registers take batches of [`Entry`], so that setting up a whole PMU costs one
 //! crossing. Who calls is never an argument: a handle is made for one [`Caller`], or the transport knows.
 //!
+//! * [`arbiter`]: the VMM's side: who holds what, values saved and restored, interrupts routed.
 //! * [`error`]: why a call failed ([`Error`]) and why an entry did ([`Fault`]), with their errno values.
 //! * [`table`]: what a class table says of a register; [`tables`]: the tables, as const data per CPU family; [`cpu`]:
 //!   which of them this machine has.
 
+pub mod arbiter;
 pub mod cpu;
 pub mod error;
 pub mod table;

@@ -11,6 +11,7 @@
 //! * [`native`]: `perf_event_open`: the fallback ladder, rings, workers.
 //! * [`proc`]: what /proc and /sys say: running processes as records, the machine, the kernel's own maps.
 //! * [`xen`]: a Xen host seen from dom0.
+//! * [`simulated`]: a machine that is not there, behind the same traits.
 //! * [`sys`]: the only unsafe code: system calls, rings, file windows, signals.
 
 pub mod counters;
@@ -22,6 +23,7 @@ pub mod native;
 pub mod plan;
 pub mod proc;
 pub mod replay;
+pub mod simulated;
 pub mod sys;
 pub mod xen;
 
@@ -96,6 +98,19 @@ pub struct Description {
     pub notes: Vec<String>,
 }
 
+/// A program or kernel that exists in a recording only, for the symbol cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Path, as in the MMAP2 records.
+    pub path: Vec<u8>,
+    /// Build id, as in the MMAP2 records.
+    pub build_id: Vec<u8>,
+    /// A kernel's.
+    pub kernel: bool,
+    /// The file.
+    pub elf: Vec<u8>,
+}
+
 /// Totals of a session that has stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -111,6 +126,11 @@ pub struct Stats {
 pub trait Session: Send {
     /// What it is.
     fn describe(&self) -> &Description;
+    /// Programs and kernels that no path of this machine leads to. When there are any, nothing that the session tells
+    /// of is this machine's.
+    fn images(&self) -> &[Image] {
+        &[]
+    }
     /// Lets the events count and starts the workers. With `enable_on_exec` in the plan the kernel does the first part.
     fn start(&mut self) -> Result<()>;
     /// Where buffers arrive. Bounded: a slow receiver makes the rings fill, never memory.

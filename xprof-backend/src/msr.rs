@@ -8,11 +8,13 @@
 //! crossing. Who calls is never an argument: a handle is made for one [`Caller`], or the transport knows.
 //!
 //! * [`arbiter`]: the VMM's side: who holds what, values saved and restored, interrupts routed.
+//! * [`counting`]: which registers count an event, by family.
 //! * [`error`]: why a call failed ([`Error`]) and why an entry did ([`Fault`]), with their errno values.
 //! * [`table`]: what a class table says of a register; [`tables`]: the tables, as const data per CPU family; [`cpu`]:
 //!   which of them this machine has.
 
 pub mod arbiter;
+pub mod counting;
 pub mod cpu;
 pub mod error;
 pub mod table;

@@ -54,13 +54,17 @@ impl Bank {
             }
         }
         for at in 0..slots.len() {
-            if slots[at].found.row.kind == Kind::CounterAlias {
-                let counter = slots[at].found.counter();
-                let of = |slot: &Slot| slot.found.row.kind == Kind::Counter && slot.found.counter() == counter;
-                if let Some(shared) = slots.iter().position(of) {
-                    slots[at].shared = shared;
-                    slots[shared].exact = slots[shared].exact.or(slots[at].exact);
-                }
+            // Full-width counters, and the second addresses of selects (AMD's old ones, perfmon 6's new ones).
+            let kind = match slots[at].found.row.kind {
+                Kind::CounterAlias => Kind::Counter,
+                Kind::Select => Kind::Select,
+                _ => continue,
+            };
+            let counter = slots[at].found.counter();
+            let same = |slot: &Slot| slot.found.row.kind == kind && slot.found.counter() == counter;
+            if let Some(shared) = slots.iter().position(same).filter(|&shared| shared != at) {
+                slots[at].shared = shared;
+                slots[shared].exact = slots[shared].exact.or(slots[at].exact);
             }
         }
         let address = |kind| slots.iter().find(|slot| slot.found.row.kind == kind).map(|slot| slot.msr);

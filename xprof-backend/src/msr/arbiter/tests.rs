@@ -265,8 +265,10 @@ fn nobody_is_evicted() {
     arbiter.allocate(ZERO, Class::Perf, DomId(0), Scope::Global).unwrap();
 }
 
+type Told = Arc<Mutex<Vec<(Overflow, u32)>>>;
+
 /// A handler that keeps what it is told and claims or not.
-fn keeper(claims: bool) -> (Handler, Arc<Mutex<Vec<(Overflow, u32)>>>) {
+fn keeper(claims: bool) -> (Handler, Told) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&told);
     let handler = Box::new(move |overflow: &Overflow, cpu: u32| {

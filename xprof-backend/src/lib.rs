@@ -105,10 +105,10 @@ pub struct Image {
     pub path: Vec<u8>,
     /// Build id, as in the MMAP2 records.
     pub build_id: Vec<u8>,
-    /// A kernel's.
+    /// A kernel's: `file` is its list of symbols (kallsyms), not ELF.
     pub kernel: bool,
     /// The file.
-    pub elf: Vec<u8>,
+    pub file: Vec<u8>,
 }
 
 /// Totals of a session that has stopped.

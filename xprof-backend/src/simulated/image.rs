@@ -1,5 +1,5 @@
-//! A program or kernel of the simulated machine as a small ELF file: symbols and a build id, no instructions. Readers of
-//! a recording find the symbols as they find any program's: by build id.
+//! A program of the simulated machine as a small ELF file: symbols and a build id, no instructions; its kernel as a list
+//! of symbols. Readers of a recording find both as they find any other's: by build id.
 
 /// One image, growing while functions are named.
 #[derive(Clone, Debug)]
@@ -50,6 +50,13 @@ impl Image {
         self.base + TEXT + at as u64 * FUNCTION
     }
 
+    /// The function at an address.
+    #[cfg(test)]
+    pub(super) fn name(&self, address: u64) -> Option<&str> {
+        let at = address.checked_sub(self.base + TEXT)? / FUNCTION;
+        self.functions.get(usize::try_from(at).ok()?).map(String::as_str)
+    }
+
     /// Bytes from `base` on that are mapped.
     pub(super) fn mapped(&self) -> u64 {
         (TEXT + self.functions.len() as u64 * FUNCTION).next_multiple_of(0x1000)
@@ -68,8 +75,20 @@ impl Image {
         id
     }
 
-    /// The ELF file.
-    pub(super) fn elf(&self) -> Vec<u8> {
+    /// What a reader finds its symbols in: the kernel's list, or the ELF file.
+    pub(super) fn file(&self) -> Vec<u8> {
+        if !self.kernel {
+            return self.elf();
+        }
+        let mut list = format!("{:016x} T _text\n", self.base);
+        for (at, name) in self.functions.iter().enumerate() {
+            list.push_str(&format!("{:016x} T {name}\n", self.base + TEXT + at as u64 * FUNCTION));
+        }
+        list.push_str(&format!("{:016x} T _etext\n", self.base + TEXT + self.functions.len() as u64 * FUNCTION));
+        list.into_bytes()
+    }
+
+    fn elf(&self) -> Vec<u8> {
         let mut note = Vec::new();
         for word in [4, 20, NT_GNU_BUILD_ID] {
             note.extend(word.to_le_bytes());

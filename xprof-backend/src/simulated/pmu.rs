@@ -48,8 +48,6 @@ struct Pmu {
     masked: bool,
     /// The interrupt waits to be taken.
     raised: bool,
-    /// Overflows that found LVTPC masked.
-    lost: u64,
     /// Parts of an event, in 1/[`PER`].
     fraction: [u64; EVENTS],
     cycles: u64,
@@ -95,7 +93,6 @@ impl Hardware {
             stale: true,
             masked: false,
             raised: false,
-            lost: 0,
             fraction: [0; EVENTS],
             cycles: 0,
         };
@@ -110,12 +107,6 @@ impl Hardware {
     /// The CPU takes it.
     pub(super) fn take(&mut self, cpu: u32) {
         self.cpus[cpu as usize].raised = false;
-    }
-
-    /// Overflows that could not interrupt because LVTPC was masked.
-    #[cfg(test)]
-    pub(super) fn lost(&self) -> u64 {
-        self.cpus.iter().map(|pmu| pmu.lost).sum()
     }
 
     /// Cycles until the next overflow of a CPU that goes on like this; `u64::MAX`: none.
@@ -243,9 +234,8 @@ impl Hardware {
 
 impl Pmu {
     fn interrupt(&mut self, masks: bool) {
-        if self.masked {
-            self.lost += 1;
-        } else {
+        // What comes while LVTPC is masked is lost.
+        if !self.masked {
             self.raised = true;
             self.masked = masks;
         }

@@ -186,7 +186,7 @@ impl SimulatedSession {
             path: image.path.clone().into_bytes(),
             build_id: image.build_id(),
             kernel: image.kernel,
-            elf: image.elf(),
+            file: image.file(),
         });
         let images = images.collect();
         let format = events.list().last().map(|event| event.format.clone());
@@ -272,11 +272,12 @@ fn side_band(world: &World, cpus: u32, format: &SampleFormat) -> Vec<u8> {
             tid: if image.kernel { 0 } else { pid },
             start: image.base,
             len: image.mapped(),
-            pgoff: 0,
+            // For the kernel: the address of its reference symbol.
+            pgoff: if image.kernel { image.base } else { 0 },
             file: MmapFile::BuildId(image.build_id()),
             prot: PROT_READ | PROT_EXEC,
             flags: MAP_PRIVATE,
-            path: image.path.clone().into_bytes(),
+            path: if image.kernel { format!("{}_text", image.path) } else { image.path.clone() }.into_bytes(),
         })
     };
     for (at, _) in world.images.iter().enumerate().filter(|(_, image)| image.kernel) {

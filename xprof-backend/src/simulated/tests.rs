@@ -13,3 +13,205 @@ fn options_are_read_and_mistakes_named() {
     let error = read("family=z80").unwrap_err();
     assert!(error.contains("perfmon-v2"), "{error}");
 }
+
+use std::collections::BTreeMap;
+
+use xprof_perfdata::abi::record;
+use xprof_perfdata::sample::Sample;
+
+use super::machine::SLICE;
+use super::pmu::PER;
+use super::world::{FUNCTION, STRETCH};
+use crate::Message;
+use crate::msr::{Caller, Class, Contract, DomId, Entry, On};
+use crate::plan::{CallGraph, Rate};
+
+/// Cycles between samples: more than a stretch, so that no two samples fall into one.
+const PERIOD: u64 = 10_007;
+
+fn small(family: &str, scope: Scope) -> Simulated {
+    Simulated { duration: 600_000_000, family: family.into(), scope, ..Simulated::default() }
+}
+
+fn plan() -> Plan {
+    Plan { rate: Rate::Period(PERIOD), ..Plan::default() }
+}
+
+/// The raw bytes of all rings, and samples lost.
+fn bytes(simulated: &Simulated, plan: &Plan) -> (Vec<Vec<u8>>, u64) {
+    let mut session = Backend::open(simulated, plan).unwrap();
+    let mut rings = vec![Vec::new(); session.describe().rings as usize];
+    session.start().unwrap();
+    for message in session.messages().iter() {
+        match message {
+            Message::Drained(drained) => {
+                rings[drained.ring as usize].extend_from_slice(&drained.bytes);
+                session.recycle(drained.bytes);
+            }
+            Message::TargetsGone => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let stats = session.stop().unwrap();
+    (rings, stats.lost.unwrap().iter().sum())
+}
+
+fn samples(simulated: &Simulated, plan: &Plan) -> Vec<Sample> {
+    let events = Backend::open(simulated, plan).unwrap().describe().events.clone();
+    let (rings, lost) = bytes(simulated, plan);
+    assert_eq!(lost, 0);
+    let mut list = Vec::new();
+    for mut rest in rings.iter().map(Vec::as_slice) {
+        while !rest.is_empty() {
+            let size = usize::from(u16::from_ne_bytes([rest[6], rest[7]]));
+            if rest[..4] == record::SAMPLE.to_ne_bytes() {
+                let mut sample = Sample::default();
+                let event = events.event_of(record::SAMPLE, &rest[8..size]).unwrap();
+                events.list()[event as usize].format.decode_sample(&rest[8..size], &mut sample).unwrap();
+                list.push(sample);
+            }
+            rest = &rest[size..];
+        }
+    }
+    list
+}
+
+/// The function of a sample, as (pid, name).
+fn named(world: &World, samples: &[Sample]) -> BTreeMap<(u32, String), u64> {
+    let mut counts = BTreeMap::new();
+    for sample in samples {
+        let process = world.processes.iter().find(|process| process.pid == sample.id.pid).unwrap();
+        let path = process.paths.iter().find(|path| (path.leaf..path.leaf + FUNCTION).contains(&sample.ip)).unwrap();
+        *counts.entry((process.pid, path.function.clone())).or_default() += 1;
+    }
+    counts
+}
+
+/// Samples fall as the programs are written.
+///
+/// The bound: no two samples of a process fall into one stretch, and stretches are chosen independently, so among n
+/// samples of a process the share of a function with probability p is off by more than e with probability at most
+/// 2 exp(-2 n e^2) (Hoeffding). With all rows together below 1e-9 that gives e. The share of a process is no matter of
+/// chance: each of its slices holds SLICE / PERIOD samples, rounded either way, and may run over by one stretch.
+fn samples_are_the_truth(simulated: &Simulated) {
+    let (family, scope) = (&simulated.family, simulated.scope);
+    let world = World::new();
+    let list = samples(simulated, &plan());
+    let counts = named(&world, &list);
+    let truth = simulated.truth();
+    let slices = (simulated.duration / SLICE) as f64 * f64::from(simulated.cpus);
+    for process in &world.processes {
+        let of: Vec<&Truth> = truth.iter().filter(|row| row.pid == process.pid).collect();
+        let share: f64 = of.iter().map(|row| row.samples).sum();
+        let n: u64 = counts.iter().filter(|((pid, _), _)| *pid == process.pid).map(|(_, n)| n).sum();
+        let each = SLICE as f64 / PERIOD as f64;
+        let expected = slices * share * each;
+        let off = slices * share * (1.0 + STRETCH as f64 / PERIOD as f64) + each;
+        assert!((n as f64 - expected).abs() <= off, "{family} {scope:?} {}: {n} of {expected} +- {off}", process.comm);
+        let e = ((2.0 * truth.len() as f64 / 1e-9).ln() / (2.0 * n as f64)).sqrt();
+        for row in of {
+            let seen = counts.get(&(process.pid, row.symbol.clone())).copied().unwrap_or(0) as f64 / n as f64;
+            let true_share = row.samples / share;
+            assert!((seen - true_share).abs() <= e, "{family} {scope:?} {}: {seen} of {true_share} +- {e}", row.symbol);
+            // What runs with interrupts off is never where a sample falls.
+            assert!(row.samples > 0.0 || seen == 0.0, "{}", row.symbol);
+        }
+    }
+}
+
+#[test]
+fn samples_are_the_truth_on_every_family_in_both_scopes() {
+    let families: Vec<_> = families().collect();
+    for needed in ["p6", "pentium-m", "netburst", "perfmon-v2", "amd-k8", "amd-perfmon-v2"] {
+        assert!(families.contains(&needed), "{needed} of {families:?}");
+    }
+    samples_are_the_truth(&small("perfmon-v2", Scope::Global));
+    let shorter = |family: &str, scope| Simulated { duration: 120_000_000, ..small(family, scope) };
+    for family in families {
+        samples_are_the_truth(&shorter(family, Scope::Global));
+    }
+    for family in ["p6", "netburst", "perfmon-v2", "amd-k8"] {
+        samples_are_the_truth(&shorter(family, Scope::Local));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let one = Simulated { duration: 100_000_000, ..Simulated::default() };
+    let other = Simulated { seed: 2, ..one.clone() };
+    assert!(bytes(&one, &plan()) == bytes(&one, &plan()));
+    assert!(bytes(&one, &plan()) != bytes(&other, &plan()));
+}
+
+#[test]
+fn a_skid_moves_samples_and_loses_none() {
+    let without = samples(&small("perfmon-v2", Scope::Global), &plan());
+    let skidding = Simulated { skid: 300, ..small("perfmon-v2", Scope::Global) };
+    let with = samples(&skidding, &plan());
+    // The skid does not add up: counters go on counting from their overflow. One period may be cut at the end.
+    let longest = PERIOD + 300 + STRETCH;
+    assert!(with.len() as u64 >= without.len() as u64 * PERIOD / longest - 2, "{} {}", with.len(), without.len());
+    assert_ne!(with[0].id.time, without[0].id.time);
+}
+
+#[test]
+fn chains_are_those_of_the_programs() {
+    let simulated = small("perfmon-v2", Scope::Global);
+    let list = samples(&simulated, &Plan { call_graph: CallGraph::FramePointers, ..plan() });
+    let world = World::new();
+    let name = |pid: u32, address: u64| {
+        let process = world.processes.iter().find(|process| process.pid == pid).unwrap();
+        let images = world.images.iter().enumerate().filter(|(at, image)| image.kernel || *at == process.image);
+        images.filter_map(|(_, image)| image.name(address)).next().unwrap().to_owned()
+    };
+    let chains: std::collections::BTreeSet<String> = list
+        .iter()
+        .map(|sample| {
+            let frames = sample.callchain.iter().map(|&ip| match ip as i64 {
+                -128 => "k".into(),
+                -512 => "u".into(),
+                _ => name(sample.id.pid, ip),
+            });
+            frames.collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    let expected = [
+        "u square work main",
+        "u cube work main",
+        "u remainder work main",
+        "k copy_page vfs_read do_syscall_64 u load main",
+        "k irq_restore vfs_read do_syscall_64 u load main",
+        "u crc32 flush main",
+        "u memcpy flush main",
+        "u parse serve main",
+        "k checksum tcp_sendmsg do_syscall_64 u send serve main",
+        "u compare scan scan scan query main",
+        "u hash query main",
+    ];
+    assert_eq!(chains, expected.map(String::from).into());
+}
+
+#[test]
+fn counts_are_exact() {
+    let simulated = Simulated { cpus: 1, ..small("perfmon-v2", Scope::Global) };
+    let mut machine = simulated.machine().unwrap();
+    machine
+        .handle(Caller { domain: DomId(0), on: On::Vcpu(0) })
+        .allocate(Class::Perf, DomId(0), Scope::Global)
+        .unwrap();
+    let mut handle = machine.handle(Caller { domain: DomId(0), on: On::Cpu(0) });
+    let setups = [msr::counting::Counted::Cycles, msr::counting::Counted::Instructions]
+        .map(|event| msr::counting::Setup { event, user: true, kernel: true, period: None });
+    let table = *machine.arbiter().table();
+    let mut program = msr::counting::program(&table, &setups).unwrap();
+    let entries = program.start.len();
+    assert_eq!(handle.write(Class::Perf, false, &mut program.start).unwrap(), entries);
+    let end = machine::BEGIN + 30 * SLICE;
+    machine.run(0, end);
+    let mut values = [Entry::of(program.reload[0].msr), Entry::of(program.reload[1].msr)];
+    assert_eq!(handle.read(Class::Perf, &mut values).unwrap(), 2);
+    // It stops at the end, or where interrupts come on again.
+    assert!((30 * SLICE..30 * SLICE + STRETCH).contains(&values[0].value), "{}", values[0].value);
+    // Between the slowest and the fastest path.
+    assert!(values[1].value > 30 * SLICE * 512 / PER && values[1].value < 30 * SLICE * 2500 / PER);
+}

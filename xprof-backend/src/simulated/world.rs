@@ -17,6 +17,8 @@ const USER_BASE: u64 = 0x5555_5555_4000;
 const USER_STACK: u64 = 0x7ffd_0000_0000;
 const KERNEL_BASE: u64 = 0xffff_ffff_8100_0000;
 const KERNEL_STACK: u64 = 0xffff_c900_0000_0000;
+/// perf's name of the kernel among mappings.
+const KERNEL: &str = "[kernel.kallsyms]";
 /// Cycles in a path with interrupts on, before the next is taken.
 pub(super) const STRETCH: u64 = 1000;
 
@@ -92,7 +94,7 @@ pub(super) struct Path {
     /// The path that follows always; else one is taken by weight.
     pub(super) then: Option<usize>,
     weight: u32,
-    function: String,
+    pub(super) function: String,
     image: String,
 }
 
@@ -179,11 +181,12 @@ impl World {
     fn add(&mut self, program: &Program) {
         let domain = DomId(program.domain);
         let before = self.processes.iter().filter(|process| process.domain == domain).count() as u32;
-        let pid = 1000 * (1 + u32::from(program.domain)) + 100 + before;
-        let kernel_path = format!("/simulated/domain{}/vmlinux", domain.0);
+        // Thread n of a process is its vCPU n's.
+        let pid = 1000 * (1 + u32::from(program.domain)) + 100 * (1 + before);
+        // One image holds every domain's kernel: a recording in host form has one.
+        let kernel_path = KERNEL.to_owned();
         let kernel = self.images.iter().position(|image| image.path == kernel_path).unwrap_or_else(|| {
-            let base = KERNEL_BASE + u64::from(domain.0) * 0x100_0000;
-            self.images.push(Image::new(kernel_path.clone(), base, true));
+            self.images.push(Image::new(kernel_path.clone(), KERNEL_BASE, true));
             self.images.len() - 1
         });
         let path = format!("/simulated/domain{}/{}", domain.0, program.comm);

@@ -91,7 +91,7 @@ pub(crate) struct Options {
     /// File to write; - is stdout, in perf's pipe format [default: perf.data, an older one becomes perf.data.old]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Where samples come from: auto, native, replay:FILE
+    /// Where samples come from: auto, native, replay:FILE, simulated[:seed=N,seconds=S,cpus=N,family=NAME,..]
     #[arg(long, value_name = "BACKEND", value_parser = values::backend, default_value = "auto")]
     pub(crate) backend: values::BackendChoice,
     /// Print the report when done

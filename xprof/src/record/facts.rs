@@ -23,11 +23,25 @@ pub(crate) fn features(machine: &Machine, session: &Description, recording: &Rec
     let mut features = proc::facts(machine);
     features.tracing_data = proc::tracing_data(machine, specs).context("cannot describe the tracepoints")?;
     features.version = Some(VERSION.into());
-    features.cmdline = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    features.cmdline = command_line();
     features.group_desc = group_desc(groups);
     features.clock_data = session.clockid.and_then(clock_data);
     features.clockid_res_ns = session.clockid.map(|_| 1);
     Ok(features)
+}
+
+/// What is known of a recording that is of no machine.
+pub(crate) fn of_nowhere(recording: &Recording) -> Features {
+    Features {
+        version: Some(VERSION.into()),
+        cmdline: command_line(),
+        group_desc: group_desc(&recording.plan.events),
+        ..Features::default()
+    }
+}
+
+fn command_line() -> Vec<String> {
+    std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect()
 }
 
 /// The groups of more than one event, by the index of their leader.

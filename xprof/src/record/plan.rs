@@ -126,6 +126,9 @@ fn check(options: &Options) -> Result<(), Failure> {
     if options.switch_output.is_some() && options.report {
         return Err(Failure::usage("--report reads one file and --switch-output makes many: use xprof report -i FILE"));
     }
+    if options.switch_output.is_some() && matches!(options.backend, BackendChoice::Simulated(_)) {
+        return Err(Failure::usage("--switch-output: the simulated machine fills one file; leave it away"));
+    }
     if options.delay == Some(-1) && options.control.is_none() {
         return Err(Failure::usage(
             "-D -1 waits for `enable` from --control, and there is none: add --control fifo:PATH",

@@ -56,15 +56,20 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     let backend: Box<dyn Backend> = match &recording.backend {
         BackendChoice::Auto | BackendChoice::Native => Box::new(Native::new()),
         BackendChoice::Replay(path) => Box::new(Replay::new(path)),
+        BackendChoice::Simulated(simulated) => Box::new(simulated.clone()),
     };
     let mut session = backend.open(&recording.plan)?;
     let machine = Machine::here();
-    // A replayed recording tells itself what was running.
-    let live = !matches!(recording.backend, BackendChoice::Replay(_));
+    // A replayed recording tells itself what was running, and so does a machine that is not there.
+    let live = !matches!(recording.backend, BackendChoice::Replay(_) | BackendChoice::Simulated(_));
     let mut notes = session.describe().notes.clone();
-    let features = if live { facts::features(&machine, session.describe(), &recording)? } else { Features::default() };
+    let features = match recording.backend {
+        _ if live => facts::features(&machine, session.describe(), &recording)?,
+        BackendChoice::Simulated(_) => facts::of_nowhere(&recording),
+        _ => Features::default(),
+    };
     let (mut sink, pending) =
-        Sink::create(recording.file.clone(), session.describe(), recording.plan.overwrite, features)?;
+        Sink::create(recording.file.clone(), session.as_ref(), recording.plan.overwrite, features)?;
     if live {
         sink.synthesized(&running::kernel(&machine, session.describe(), &mut notes))?;
     }

@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xprof_backend::simulated::Simulated;
+
 /// CPU numbers above this are typing errors (the kernel's NR_CPUS ends far below).
 const CPU_MAX: u32 = 1 << 20;
 
@@ -54,7 +56,7 @@ pub(crate) enum Control {
 }
 
 /// `--backend`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum BackendChoice {
     /// The best one here.
     Auto,
@@ -62,6 +64,8 @@ pub(crate) enum BackendChoice {
     Native,
     /// A recording.
     Replay(PathBuf),
+    /// A machine that is not there.
+    Simulated(Simulated),
 }
 
 /// Numbers separated by commas, ascending, each once (CPUs, pids, tids).
@@ -156,15 +160,17 @@ pub(crate) fn control(text: &str) -> Result<Control, String> {
     }
 }
 
-/// `auto`, `native`, `replay:FILE`.
+/// `auto`, `native`, `replay:FILE`, `simulated[:OPTION=VALUE,..]`.
 pub(crate) fn backend(text: &str) -> Result<BackendChoice, String> {
     match text {
         "auto" => Ok(BackendChoice::Auto),
         "native" => Ok(BackendChoice::Native),
-        "xen" | "simulated" => Err(format!("the {text} backend is not available in this version; native is")),
-        _ => match text.strip_prefix("replay:") {
-            Some(file) if !file.is_empty() => Ok(BackendChoice::Replay(file.into())),
-            _ => Err("auto, native or replay:FILE".into()),
+        "xen" => Err(format!("the {text} backend is not available in this version; native is")),
+        "simulated" => Ok(BackendChoice::Simulated(Simulated::default())),
+        _ => match text.split_once(':') {
+            Some(("replay", file)) if !file.is_empty() => Ok(BackendChoice::Replay(file.into())),
+            Some(("simulated", options)) => options.parse().map(BackendChoice::Simulated),
+            _ => Err("auto, native, simulated[:OPTION=VALUE,..] or replay:FILE".into()),
         },
     }
 }
@@ -287,6 +293,9 @@ mod tests {
     fn backends() {
         assert_eq!(backend("auto"), Ok(BackendChoice::Auto));
         assert_eq!(backend("replay:a.data"), Ok(BackendChoice::Replay("a.data".into())));
+        let seven = Simulated { seed: 7, ..Simulated::default() };
+        assert_eq!(backend("simulated:seed=7"), Ok(BackendChoice::Simulated(seven)));
+        assert!(backend("simulated:seed").is_err() && backend("replay:").is_err());
         assert!(backend("xen").unwrap_err().contains("not available in this version"));
         assert!(backend("replay:").is_err());
     }

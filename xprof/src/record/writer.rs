@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use xprof_backend::sys::clock;
-use xprof_backend::{Description, Drained, Stats};
+use xprof_backend::{Drained, Image, Session, Stats};
 use xprof_perfdata::abi::record;
 use xprof_perfdata::events::Events;
 use xprof_perfdata::feature::{Compressed, Features};
@@ -43,6 +43,8 @@ pub(crate) struct Totals {
 pub(crate) struct Sink {
     to: plan::File,
     events: Events,
+    /// Programs and kernels that are nowhere on this machine.
+    images: Vec<Image>,
     clockid: Option<i32>,
     /// What is known from the start.
     features: Features,
@@ -141,18 +143,20 @@ impl Sink {
     /// by now.
     pub(crate) fn create(
         to: plan::File,
-        session: &Description,
+        session: &dyn Session,
         overwrite: bool,
         features: Features,
     ) -> anyhow::Result<(Sink, Pending)> {
-        let (open, pending) = Open::new(&to, &session.events, &features)?;
-        let ordered = session.clockid.is_some() && !overwrite;
+        let description = session.describe();
+        let (open, pending) = Open::new(&to, &description.events, &features)?;
+        let ordered = description.clockid.is_some() && !overwrite;
         let sink = Sink {
             to,
-            events: session.events.clone(),
-            clockid: session.clockid,
+            events: description.events.clone(),
+            images: session.images().to_vec(),
+            clockid: description.clockid,
             features,
-            rounds: ordered.then(|| Rounds::new(session.rings)),
+            rounds: ordered.then(|| Rounds::new(description.rings)),
             open,
             before: Totals::default(),
         };
@@ -223,7 +227,7 @@ impl Sink {
         self.before.samples += census.samples;
         self.before.lost += census.lost;
         let mut features = self.features.clone();
-        features.build_ids = keep.finish(&census, notes);
+        features.build_ids = keep.finish(&census, &self.images, notes);
         if let (Some(level), Some(packer)) = (self.to.compression, &self.open.packer) {
             features.compressed = Some(compressed(level, packer.ratio()));
         }

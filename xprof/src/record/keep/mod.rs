@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use xprof_backend::Image;
 use xprof_backend::machine::Machine;
 use xprof_backend::proc;
 use xprof_backend::sys::file;
@@ -131,10 +132,13 @@ impl Keep {
 
     /// Copies what has samples into the cache and returns the build-id table of the recording. `notes` is given
     /// what could not be kept.
-    pub(crate) fn finish(mut self, census: &Census, notes: &mut Vec<String>) -> Vec<BuildIdEntry> {
+    pub(crate) fn finish(mut self, census: &Census, images: &[Image], notes: &mut Vec<String>) -> Vec<BuildIdEntry> {
         let mut table = Vec::new();
         if census.samples == 0 {
             return table;
+        }
+        if !images.is_empty() {
+            return keep_images(images, notes);
         }
         let sampled = self.sampled(census);
         for &pid in &sampled {
@@ -205,6 +209,28 @@ impl Keep {
         }
         set
     }
+}
+
+/// Copies into the cache what exists in the recording only; its part of the build-id table.
+fn keep_images(images: &[Image], notes: &mut Vec<String>) -> Vec<BuildIdEntry> {
+    let cache = Cache::open();
+    if cache.is_none() {
+        notes.push("neither PERF_BUILDID_DIR nor HOME is set: nothing is kept for the report".into());
+    }
+    for image in images {
+        let kind = if image.kernel { "kallsyms" } else { "elf" };
+        let Some(cache) = cache.as_ref().filter(|cache| !cache.has(&image.build_id, kind)) else { continue };
+        if let Err(error) = cache.add(&image.path, &image.build_id, kind, &mut image.file.as_slice()) {
+            notes.push(format!("cannot keep {}: {error}", String::from_utf8_lossy(&image.path)));
+        }
+    }
+    let entry = |image: &Image| BuildIdEntry {
+        misc: if image.kernel { misc::KERNEL } else { misc::USER },
+        pid: -1,
+        build_id: image.build_id.clone(),
+        path: image.path.clone(),
+    };
+    images.iter().map(entry).collect()
 }
 
 impl Mapped {

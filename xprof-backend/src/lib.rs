@@ -30,6 +30,7 @@ pub mod xen;
 pub use error::{Error, Result};
 
 use crossbeam_channel::Receiver;
+use xprof_perfdata::domain::{Domain, Domains};
 use xprof_perfdata::events::Events;
 
 use plan::Plan;
@@ -79,6 +80,8 @@ pub enum Message {
     Note(String),
     /// Every target is gone: nothing more will come.
     TargetsGone,
+    /// A domain appeared, was renamed, or is gone.
+    Domain(Box<Domain>),
     /// A worker failed; the session goes on with the others.
     Failed(Error),
 }
@@ -96,6 +99,10 @@ pub struct Description {
     pub ring_bytes: usize,
     /// What was asked for and could not be had (fallbacks), one sentence each.
     pub notes: Vec<String>,
+    /// Whole records that a recording must begin with: the ID_INDEX of domains, and their names.
+    pub head: Vec<u8>,
+    /// The Xen host and its domains, where they are sampled.
+    pub domains: Option<Domains>,
 }
 
 /// A program or kernel that exists in a recording only, for the symbol cache.

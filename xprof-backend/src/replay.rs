@@ -2,7 +2,8 @@
 //! `replay:FILE`: a recording read back through the same trait, as fast as it is taken.
 //!
 //! What takes live records can so be driven by a file, and tested with one. The records come in time order out of one
-//! ring, as they stand in the file (its byte order is that of [`Description::events`]); perf's own records are left out.
+//! ring, as they stand in the file (its byte order is that of [`Description::events`]); perf's own records are left out, but for ID_INDEX,
+//! without which nobody could tell guests apart.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use xprof_perfdata::abi::attr_flag;
+use xprof_perfdata::abi::record::ID_INDEX;
 use xprof_perfdata::order::Batch;
 use xprof_perfdata::read::{Input, Note, Recording};
 use xprof_perfdata::source::Source;
@@ -59,12 +61,21 @@ impl Backend for Replay {
     fn open(&self, _plan: &Plan) -> Result<Box<dyn Session>> {
         let recording = Recording::open(input(&self.path)?)?;
         let events = recording.description().events.clone();
+        let domains = recording.description().features.domains.clone();
         let clock = events.list().first().filter(|event| event.attr.has(attr_flag::USE_CLOCKID));
         let clockid = clock.map(|event| event.attr.clockid);
         let (out, messages) = bounded(UNDER_WAY);
         let (give_back, spare) = bounded(UNDER_WAY);
         Ok(Box::new(ReplaySession {
-            description: Description { events, clockid, rings: 1, ring_bytes: 0, notes: Vec::new() },
+            description: Description {
+                events,
+                clockid,
+                rings: 1,
+                ring_bytes: 0,
+                notes: Vec::new(),
+                head: Vec::new(),
+                domains,
+            },
             ready: Some((recording, out, spare)),
             messages,
             give_back,
@@ -126,7 +137,7 @@ fn copy(batch: &Batch, bytes: &mut Vec<u8>) -> u64 {
     let mut until = 0;
     for slot in &batch.slots {
         if let (Some(record), Some(whole)) = (batch.record(slot), batch.whole(slot))
-            && record.kind < PERFS_OWN
+            && (record.kind < PERFS_OWN || record.kind == ID_INDEX)
         {
             bytes.extend_from_slice(whole);
             until = record.time.max(until);

@@ -139,6 +139,8 @@ impl NativeSession {
                 rings: rings.len() as u32,
                 ring_bytes: pages.samples * ring::page_size(),
                 notes,
+                head: Vec::new(),
+                domains: None,
             },
             handles: Arc::new(opener.handles),
             rings,

@@ -193,7 +193,15 @@ impl SimulatedSession {
         let bytes = format.map(|format| side_band(&machine.world, options.cpus, &format)).unwrap_or_default();
         let rings = options.cpus + 1;
         Ok(SimulatedSession {
-            description: Description { events, clockid: None, rings, ring_bytes: pages * ring::page_size(), notes },
+            description: Description {
+                events,
+                clockid: None,
+                rings,
+                ring_bytes: pages * ring::page_size(),
+                notes,
+                head: Vec::new(),
+                domains: None,
+            },
             images,
             first: Some(Drained { ring: rings - 1, bytes, until: u64::MAX }),
             ready: Some(Runner {

@@ -60,6 +60,10 @@ impl Census {
 
     fn sample(&mut self, flags: u16, whole: &[u8]) {
         self.samples += 1;
+        // What a guest runs is none of this machine's files.
+        if is_of_guest(flags) {
+            return;
+        }
         self.kernel |= self.chains || flags & misc::CPUMODE_MASK == misc::KERNEL;
         let Some(at) = self.pid_at else { return };
         let Some(pid) = whole.get(8 + at..).and_then(|b| b.first_chunk::<4>()).map(|b| u32::from_ne_bytes(*b)) else {
@@ -82,6 +86,11 @@ impl Census {
     pub(crate) fn pids(&self) -> impl Iterator<Item = u32> + '_ {
         self.pids.iter().copied()
     }
+}
+
+/// True for the records of guests, by the cpumode.
+pub(super) fn is_of_guest(flags: u16) -> bool {
+    matches!(flags & misc::CPUMODE_MASK, misc::GUEST_KERNEL | misc::GUEST_USER)
 }
 
 /// Offset of pid in the body of a sample of this type; `None` when it has none.

@@ -5,7 +5,7 @@
 //! * [`running`], [`facts`]: what is there before the first sample.
 //! * [`mod@run`]: the loop between the session and the writer.
 //! * [`writer`]: recordings being written: [`output`] names files, [`rounds`] keeps order, [`compress`] packs,
-//!   [`census`] counts, [`keep`] holds what the report will need.
+//!   [`guests`] keeps what the next file needs of domains, [`census`] counts, [`keep`] holds what the report will need.
 
 pub(crate) mod arguments;
 mod census;
@@ -13,6 +13,7 @@ pub(crate) mod child;
 mod compress;
 mod control;
 mod facts;
+mod guests;
 mod keep;
 mod output;
 pub(crate) mod plan;

@@ -177,6 +177,7 @@ impl Run {
                 self.session.recycle(drained.bytes);
             }
             Message::Note(note) => self.say(&note),
+            Message::Domain(domain) => self.sink.domain(*domain),
             Message::Failed(error) => self.say(&error.to_string()),
             // The command's own end is awaited: it has the exit status.
             Message::TargetsGone if matches!(self.target, Target::Command(_)) => {}

@@ -9,6 +9,7 @@ use anyhow::Context;
 use xprof_backend::sys::clock;
 use xprof_backend::{Drained, Image, Session, Stats};
 use xprof_perfdata::abi::record;
+use xprof_perfdata::domain::Domain;
 use xprof_perfdata::events::Events;
 use xprof_perfdata::feature::{Compressed, Features};
 use xprof_perfdata::record::Record;
@@ -17,6 +18,7 @@ use xprof_perfdata::write::{Output, Writer};
 
 use super::census::Census;
 use super::compress::{DECOMPRESSED_MAX, Packer};
+use super::guests::Guests;
 use super::keep::Keep;
 use super::output::{self, Pending};
 use super::plan;
@@ -51,6 +53,7 @@ pub(crate) struct Sink {
     /// `None` when no order can be promised: no clock, or rings that are overwritten.
     rounds: Option<Rounds>,
     open: Open,
+    guests: Guests,
     /// Of files finished before this one.
     before: Totals,
 }
@@ -92,9 +95,12 @@ impl Open {
         Ok((open, pending))
     }
 
-    fn append(&mut self, bytes: &[u8], events: &Events) -> xprof_perfdata::Result<()> {
+    fn append(&mut self, bytes: &[u8], events: &Events, guests: &mut Guests) -> xprof_perfdata::Result<()> {
         let keep = &mut self.keep;
-        self.census.walk(bytes, |kind, misc, whole| keep.record(kind, misc, whole, events));
+        self.census.walk(bytes, |kind, misc, whole| {
+            keep.record(kind, misc, whole, events);
+            guests.record(kind, misc, whole);
+        });
         let packed = match &mut self.packer {
             Some(packer) => packer.pack(bytes),
             None => bytes,
@@ -148,7 +154,10 @@ impl Sink {
         features: Features,
     ) -> anyhow::Result<(Sink, Pending)> {
         let description = session.describe();
-        let (open, pending) = Open::new(&to, &description.events, &features)?;
+        let guests = Guests::new(description);
+        let features = Features { domains: guests.domains().cloned(), ..features };
+        let (mut open, pending) = Open::new(&to, &description.events, &features)?;
+        open.plain(guests.head())?;
         let ordered = description.clockid.is_some() && !overwrite;
         let sink = Sink {
             to,
@@ -158,6 +167,7 @@ impl Sink {
             features,
             rounds: ordered.then(|| Rounds::new(description.rings)),
             open,
+            guests,
             before: Totals::default(),
         };
         Ok((sink, pending))
@@ -165,7 +175,12 @@ impl Sink {
 
     /// Appends records of what was running before the recording.
     pub(crate) fn synthesized(&mut self, bytes: &[u8]) -> xprof_perfdata::Result<()> {
-        self.open.append(bytes, &self.events)
+        self.open.append(bytes, &self.events, &mut self.guests)
+    }
+
+    /// A domain appeared, was renamed, or is gone.
+    pub(crate) fn domain(&mut self, domain: Domain) {
+        self.guests.domain(domain);
     }
 
     /// What was running before is all written.
@@ -177,7 +192,7 @@ impl Sink {
     /// Appends what a ring held.
     pub(crate) fn drained(&mut self, drained: &Drained) -> xprof_perfdata::Result<()> {
         if !drained.bytes.is_empty() {
-            self.open.append(&drained.bytes, &self.events)?;
+            self.open.append(&drained.bytes, &self.events, &mut self.guests)?;
         }
         let Some(rounds) = &mut self.rounds else { return Ok(()) };
         let ready = rounds.passed(drained.ring, drained.until);
@@ -213,6 +228,7 @@ impl Sink {
         let (open, pending) = Open::new(&self.to, &self.events, &self.features)?;
         pending.begin()?;
         self.open = open;
+        self.open.plain(self.guests.head())?;
         if let (Some(rounds), Some(now)) = (&mut self.rounds, self.clockid.and_then(|id| clock::now(id).ok())) {
             rounds.written(now);
         }
@@ -227,6 +243,7 @@ impl Sink {
         self.before.samples += census.samples;
         self.before.lost += census.lost;
         let mut features = self.features.clone();
+        features.domains = self.guests.domains().cloned();
         features.build_ids = keep.finish(&census, &self.images, notes);
         if let (Some(level), Some(packer)) = (self.to.compression, &self.open.packer) {
             features.compressed = Some(compressed(level, packer.ratio()));

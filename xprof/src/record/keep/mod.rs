@@ -26,7 +26,7 @@ use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::{Mmap, MmapFile, Record};
 use xprof_profile::symbols;
 
-use super::census::Census;
+use super::census::{Census, is_of_guest};
 use cache::Cache;
 use held::{Held, Holder};
 
@@ -77,7 +77,8 @@ impl Keep {
 
     /// Looks at one whole record that is neither sample nor loss.
     pub(crate) fn record(&mut self, kind: u32, flags: u16, whole: &[u8], events: &Events) {
-        if !matches!(kind, record::MMAP2 | record::MMAP | record::EXIT | record::FORK) {
+        let wanted = matches!(kind, record::MMAP2 | record::MMAP | record::EXIT | record::FORK);
+        if !wanted || is_of_guest(flags) {
             return;
         }
         let Some(body) = whole.get(8..) else { return };

@@ -65,6 +65,16 @@ pub enum Flow {
     Return,
 }
 
+impl Flow {
+    /// Where a direct jump or call leads.
+    pub fn target(self) -> Option<u64> {
+        match self {
+            Flow::Jump { target } | Flow::Call { target } => target,
+            Flow::Next | Flow::Return => None,
+        }
+    }
+}
+
 /// The instructions of `code`, whose first byte is at `address`; `None` for machines that are not known here.
 pub fn disassemble(machine: Machine, code: &[u8], address: u64) -> Option<Vec<Instruction>> {
     match machine {

@@ -2,6 +2,7 @@
 //! What samples mean: processes and their address spaces over time, symbols, and the aggregated profile.
 //! Opens nothing: bytes come from a [`supply::Supplier`].
 //!
+//! * [`annotation`]: samples laid over instructions.
 //! * [`code`]: the machine code of functions.
 //! * [`disassembly`]: machine code as text.
 //! * [`supply`]: what is needed, and who gives it.
@@ -10,6 +11,7 @@
 //! * [`tracepoint`]: tracepoint formats and their print formats.
 //! * [`profile`]: samples added up into rows.
 
+pub mod annotation;
 pub mod code;
 pub mod disassembly;
 pub mod profile;

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! How people see a profile: tables as text, JSON and CSV, and the lines of `script`. Draws into buffers, never opens.
 
+pub mod annotate;
 pub mod plain;
 pub mod script;
 pub mod table;

@@ -37,7 +37,7 @@ impl Reader {
     ///
     /// # Errors
     /// Why there is no code, and what would supply it, one sentence.
-    pub fn open(supplier: &dyn Supplier, module: &Module) -> Result<Reader, String> {
+    pub(crate) fn open(supplier: &dyn Supplier, module: &Module) -> Result<Reader, String> {
         let path = String::from_utf8_lossy(&module.path);
         let elf = match &module.kind {
             ModuleKind::User => load::file_of(supplier, module)?,

@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 
 pub use self::elf::{build_id_of, build_id_of_notes};
 use self::load::Loaded;
+use crate::code::Reader;
 use crate::supply::{BuildId, Supplier};
 
 mod debug_file;
@@ -144,6 +145,14 @@ impl Symbolizer {
         let symbols = loaded.lookup(addresses);
         let missing = loaded.advice().filter(|_| symbols.iter().any(Option::is_none));
         (symbols, missing.map(|advice| Missing { advice: advice.into() }))
+    }
+
+    /// The machine code of a module, from the file its names come from.
+    ///
+    /// # Errors
+    /// Why there is none, and what would supply it, one sentence.
+    pub fn code(&self, module: &Module) -> Result<Reader, String> {
+        Reader::open(&*self.supplier, module)
     }
 
     /// What was loaded for a key; loads it the first time. `pid`: a process that had it mapped.

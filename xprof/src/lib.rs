@@ -48,6 +48,8 @@ enum Command {
     Record(commands::record::Options),
     /// Show where the samples of a recording fell
     Report(commands::report::Options),
+    /// Show which instructions of a function the samples fell on
+    Annotate(commands::annotate::Options),
     /// Print every sample as text, as `perf script` does
     Script(commands::script::Options),
     /// Count events of a command, processes, CPUs or the whole machine
@@ -87,6 +89,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Record(options) => commands::record::run(options, &cli.global),
         Command::Report(options) => commands::report::run(options, &cli.global),
+        Command::Annotate(options) => commands::annotate::run(options, &cli.global),
         Command::Script(options) => commands::script::run(options, &cli.global),
         Command::Stat(options) => commands::stat::run(options, &cli.global),
         Command::List(options) => commands::list::run(options, &cli.global),

@@ -39,6 +39,14 @@ pub(crate) fn on_terminal() -> bool {
     rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
+/// Whether the locale's characters are UTF-8 (`LC_ALL`, else `LC_CTYPE`, else `LANG`; POSIX, chapter 8.2).
+pub(crate) fn shows_unicode() -> bool {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    locale.ends_with("utf-8") || locale.ends_with("utf8")
+}
+
 /// Where a view goes: standard output, or through a pager when that is a terminal.
 pub(crate) struct Output {
     pager: Option<Child>,

@@ -39,6 +39,7 @@ fn formatter() -> GasFormatter {
     options.set_first_operand_char_index(7);
     options.set_small_hex_numbers_in_decimal(false);
     options.set_branch_leading_zeros(false);
+    options.set_rip_relative_addresses(true);
     formatter
 }
 

@@ -1,6 +1,7 @@
 //! One file per sub-command. The comments on options are help texts, which clap shows as they are.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+pub(crate) mod annotate;
 pub(crate) mod archive;
 pub(crate) mod doctor;
 pub(crate) mod list;

@@ -83,7 +83,7 @@ pub(crate) struct FilterOptions {
 }
 
 impl FilterOptions {
-    fn filter(&self) -> anyhow::Result<Filter> {
+    pub(crate) fn filter(&self) -> anyhow::Result<Filter> {
         Ok(Filter {
             times: Vec::new(),
             pids: self.pid.clone(),

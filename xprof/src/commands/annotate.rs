@@ -1,0 +1,132 @@
+//! `xprof annotate`: which instructions of a function the samples fell on.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use xprof_profile::annotation::Annotation;
+use xprof_profile::code::Reader;
+use xprof_profile::profile::{Builder, Function, Functions, Key};
+use xprof_profile::symbols::{Module, Symbolizer};
+use xprof_ui::annotate::{self, Annotated, Named};
+
+use super::report::{FilterOptions, OutputFormat};
+use crate::naming::Naming;
+use crate::terminal::{self, Output};
+use crate::{Global, input, time};
+
+/// Options of `xprof annotate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The recording (`-`: standard input)
+    #[arg(short, long, value_name = "FILE", default_value = input::DEFAULT)]
+    input: PathBuf,
+    /// Only these functions (as --symbol); without it, every function with samples, the hottest first
+    #[arg(short = 's', value_name = "SYMBOL,..", value_delimiter = ',')]
+    symbols: Vec<String>,
+    /// Leave out functions below this share of their event
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    percent_limit: f64,
+    /// Only samples of this time: FROM,TO in seconds, or A%-B%
+    #[arg(long, value_name = "A,B")]
+    time: Option<String>,
+    #[command(flatten)]
+    filter: FilterOptions,
+    #[command(flatten)]
+    naming: Naming,
+    /// Form of the output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: OutputFormat,
+}
+
+/// Runs `xprof annotate`.
+pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    let mut notes = Vec::new();
+    let (functions, symbolizer) = functions(&options, &mut notes)?;
+    if functions.list.is_empty() && !options.symbols.is_empty() {
+        bail!(
+            "no samples in {}; the functions that have some: xprof report -s symbol -i {}",
+            options.symbols.join(", "),
+            options.input.display()
+        );
+    }
+    let annotated = annotate(functions, &symbolizer, options.percent_limit);
+    let is_text = options.format == OutputFormat::Text;
+    let view = annotate::Options {
+        color: is_text && global.color.on(std::io::stdout().is_terminal()),
+        unicode: terminal::shows_unicode(),
+        notes,
+    };
+    let mut out = String::new();
+    match options.format {
+        OutputFormat::Text => annotate::text(&annotated, &view, &mut out),
+        OutputFormat::Json => annotate::json(&annotated, &view, &mut out),
+        OutputFormat::Csv => {
+            annotate::csv(&annotated, &mut out);
+            for note in view.notes.iter().filter(|_| !global.quiet) {
+                eprintln!("xprof: {note}");
+            }
+        }
+    }
+    Output::new().write_all(out.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Functions, Symbolizer)> {
+    let recording = input::open(&options.input)?;
+    let description = recording.description().clone();
+    let mut filter = options.filter.filter()?;
+    filter.symbols.extend(options.symbols.iter().cloned());
+    if let Some(text) = &options.time {
+        filter.times = time::parse(text, description.features.sample_time)?;
+    }
+    let mut builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
+    let end = input::for_each_batch(recording, |batch| {
+        for record in batch.iter() {
+            builder.record(&record, &description.events);
+        }
+        ControlFlow::Continue(())
+    });
+    notes.extend(end.notes.iter().map(input::explain));
+    notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
+    builder.add_build_ids(&end.description.features.build_ids);
+    let symbolizer = options.naming.symbolizer(&end.description);
+    let functions = builder.functions(&description.events, &symbolizer);
+    if functions.damaged > 0 {
+        notes.push(format!("{} records were damaged and left out", functions.damaged));
+    }
+    Ok((functions, symbolizer))
+}
+
+/// Reads the code of every function that the limit leaves, each file opened once.
+fn annotate(functions: Functions, symbolizer: &Symbolizer, percent_limit: f64) -> Annotated {
+    let Functions { events, list, .. } = functions;
+    let mut readers: HashMap<Module, Result<Reader, String>> = HashMap::new();
+    let is_shown = |function: &Function| {
+        let total = events.get(function.event).map_or(0, |(_, heat)| heat.period);
+        function.heat.period as f64 * 100.0 >= percent_limit * total as f64
+    };
+    let shown: Vec<Function> = list.into_iter().filter(is_shown).collect();
+    let named = |function: Function| {
+        let module = function.module.clone();
+        let reader = readers.entry(module.clone()).or_insert_with(|| symbolizer.code(&module));
+        let code = reader.as_ref().map_err(Clone::clone).and_then(|reader| reader.read(&function.symbol));
+        let annotation = Annotation::new(function, code);
+        let exits = annotation.exits();
+        let (symbols, _) = symbolizer.lookup(&module, &exits);
+        let name = |(address, symbol): (&u64, Option<xprof_profile::symbols::Symbol>)| {
+            let symbol = symbol?;
+            let name = match address - symbol.start {
+                0 => symbol.name.to_string(),
+                offset => format!("{}+{offset:#x}", symbol.name),
+            };
+            Some((*address, name))
+        };
+        let names = exits.iter().zip(symbols).filter_map(name).collect();
+        Named { annotation, names }
+    };
+    Annotated { functions: shown.into_iter().map(named).collect(), events }
+}

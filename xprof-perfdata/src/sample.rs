@@ -7,8 +7,10 @@
 //! on the sample. Nobody who counts a million samples needs them whole: [`SampleView`] reads single fields from where
 //! they lie, found by measuring the description.
 
+mod stack;
 mod view;
 
+pub use stack::UserStack;
 pub use view::{Callchain, SampleLayout, SampleView};
 
 use crate::abi::{branch, read_format, sample};
@@ -308,14 +310,28 @@ impl Sample {
     /// All fields in order.
     #[inline]
     pub(crate) fn fields<C: Codec>(&mut self, c: &mut C, format: &SampleFormat) -> Coded {
-        let has = |bit| format.sample_type & bit != 0;
         self.head(c, format.sample_type)?;
         self.counters(c, format)?;
-        c.part_if(has(sample::CALLCHAIN), &mut self.callchain, |c, chain| {
+        self.chain(c, format)?;
+        self.between(c, format)?;
+        self.user_stack(c, format)?;
+        self.tail(c, format)
+    }
+
+    /// The call chain.
+    #[inline]
+    fn chain<C: Codec>(&mut self, c: &mut C, format: &SampleFormat) -> Coded {
+        c.part_if(format.sample_type & sample::CALLCHAIN != 0, &mut self.callchain, |c, chain| {
             let mut len = chain.len() as u64;
             c.u64(&mut len)?;
             c.u64s(chain, len)
-        })?;
+        })
+    }
+
+    /// What stands between the call chain and the user registers.
+    #[inline]
+    fn between<C: Codec>(&mut self, c: &mut C, format: &SampleFormat) -> Coded {
+        let has = |bit| format.sample_type & bit != 0;
         c.part_if(has(sample::RAW), &mut self.raw, |c, raw| {
             let mut len = u32::try_from(raw.len()).map_err(|_| Short)?;
             c.u32(&mut len)?;
@@ -325,9 +341,21 @@ impl Sample {
         })?;
         c.part_if(has(sample::BRANCH_STACK), &mut self.branch_stack, |c, stack| {
             stack.fields(c, format.branch_sample_type)
-        })?;
+        })
+    }
+
+    /// User registers and the copy of the user stack.
+    #[inline]
+    fn user_stack<C: Codec>(&mut self, c: &mut C, format: &SampleFormat) -> Coded {
+        let has = |bit| format.sample_type & bit != 0;
         c.part_if(has(sample::REGS_USER), &mut self.regs_user, |c, regs| regs.fields(c, format.sample_regs_user))?;
-        c.part_if(has(sample::STACK_USER), &mut self.stack_user, |c, stack| stack.fields(c))?;
+        c.part_if(has(sample::STACK_USER), &mut self.stack_user, |c, stack| stack.fields(c))
+    }
+
+    /// What follows the stack copy.
+    #[inline]
+    fn tail<C: Codec>(&mut self, c: &mut C, format: &SampleFormat) -> Coded {
+        let has = |bit| format.sample_type & bit != 0;
         c.u64_if(has(sample::WEIGHT | sample::WEIGHT_STRUCT), &mut self.weight)?;
         c.u64_if(has(sample::DATA_SRC), &mut self.data_src)?;
         c.u64_if(has(sample::TRANSACTION), &mut self.transaction)?;

@@ -9,6 +9,7 @@
 //! * [`symbols`]: names of addresses.
 //! * [`timeline`]: who was mapped where, when.
 //! * [`tracepoint`]: tracepoint formats and their print formats.
+//! * [`unwind`]: call chains out of registers and stack copies.
 //! * [`profile`]: samples added up into rows.
 
 pub mod annotation;
@@ -19,3 +20,4 @@ pub mod supply;
 pub mod symbols;
 pub mod timeline;
 pub mod tracepoint;
+pub mod unwind;

@@ -13,6 +13,9 @@ use xprof_perfdata::header::Description;
 use xprof_perfdata::order::Batch;
 use xprof_perfdata::read::{Input, Note, Recording};
 use xprof_perfdata::source::Source;
+use xprof_profile::unwind::Stage;
+
+use crate::naming::Naming;
 
 /// Batches that are read ahead.
 const AHEAD: usize = 4;
@@ -90,19 +93,42 @@ pub(crate) struct End {
     pub(crate) error: Option<xprof_perfdata::Error>,
 }
 
-/// Reads `recording` on another thread and calls `take` with each batch, in time order.
+/// The unwinding of a recording with stack copies, if it has any; `description` then says what events look like with call
+/// chains in their place. `keep_registers`: samples keep their user registers.
+pub(crate) fn unwinding(description: &mut Description, naming: &Naming, keep_registers: bool) -> Option<Stage> {
+    let features = &description.features;
+    let supplier = naming.supplier(description);
+    let machine = features.arch.as_deref();
+    let stage = Stage::new(&description.events, machine, &features.build_ids, supplier, keep_registers)?;
+    description.events = stage.events().clone();
+    Some(stage)
+}
+
+/// Reads `recording` on another thread and calls `take` with each batch, in time order, as it leaves `unwinding`.
 ///
 /// `Break` ends the reading; the end then knows what was known at the start.
-pub(crate) fn for_each_batch(mut recording: Recording, mut take: impl FnMut(&Batch) -> ControlFlow<()>) -> End {
+pub(crate) fn for_each_batch(
+    mut recording: Recording,
+    mut unwinding: Option<Stage>,
+    mut take: impl FnMut(&Batch) -> ControlFlow<()>,
+) -> End {
     let description = recording.description().clone();
     let (batches, received) = bounded::<Read>(AHEAD);
     let (give_back, used) = bounded::<Batch>(AHEAD + 1);
     thread::scope(|scope| {
         scope.spawn(move || read_ahead(&mut recording, &batches, &used));
+        let mut unwound = Batch::default();
         loop {
             match received.recv() {
                 Ok(Read::Batch(batch)) => {
-                    if take(&batch).is_break() {
+                    let taken = match &mut unwinding {
+                        Some(stage) => {
+                            stage.batch(&batch, &mut unwound);
+                            take(&unwound)
+                        }
+                        None => take(&batch),
+                    };
+                    if taken.is_break() {
                         drop(received);
                         return End { description, notes: Vec::new(), error: None };
                     }

@@ -25,14 +25,20 @@ pub(crate) struct Naming {
 }
 
 impl Naming {
-    /// Names for a recording.
-    pub(crate) fn symbolizer(&self, description: &Description) -> Symbolizer {
+    /// The files of a recording.
+    pub(crate) fn supplier(&self, description: &Description) -> Arc<FileSupplier> {
         let mut supplier = FileSupplier::new(self.symfs.clone(), self.kallsyms.clone(), self.vmlinux.clone());
         let id = |entry: &BuildIdEntry| BuildId(entry.build_id.iter().copied().take(20).collect());
         let maps = description.features.build_ids.iter();
         supplier.perf_maps = maps.filter_map(|e| Some((process_of_map(&e.path)?, id(e)))).collect();
+        Arc::new(supplier)
+    }
+
+    /// Names for a recording.
+    pub(crate) fn symbolizer(&self, description: &Description) -> Symbolizer {
+        let id = |entry: &BuildIdEntry| BuildId(entry.build_id.iter().copied().take(20).collect());
         let kernel = description.features.build_ids.iter().find(|e| e.path.starts_with(b"[kernel.kallsyms]"));
         let build_id = kernel.map(id);
-        Symbolizer::new(Arc::new(supplier)).with_kernel(build_id)
+        Symbolizer::new(self.supplier(description)).with_kernel(build_id)
     }
 }

@@ -141,7 +141,7 @@ impl Builder {
         const GROUP: u64 = read_format::GROUP | read_format::ID;
         let is_group = event.format.sample_type & bit::READ != 0 && event.format.read_format & GROUP == GROUP;
         let arch = self.arch.as_deref().filter(|_| self.wanted.stacks);
-        let link = LinkRegister::of(arch, event.format.sample_regs_user);
+        let link = LinkRegister::of(arch, &event.attr);
         if is_group || self.wanted.cgroup || link.is_some() {
             return self.whole_sample(raw, &view, (event, link), events, is_group);
         }

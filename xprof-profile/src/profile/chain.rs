@@ -4,7 +4,8 @@
 //! alone. A leaf with a record has the same address in both places, and then once is enough. [`walk`] puts the two
 //! together, for everyone who shows or counts chains.
 
-use xprof_perfdata::abi::context;
+use xprof_perfdata::abi::{attr_flag, context};
+use xprof_perfdata::attr::Attr;
 use xprof_perfdata::sample::{Callchain, Sample};
 
 use crate::timeline::Mode;
@@ -89,12 +90,14 @@ pub fn walk(
 pub struct LinkRegister(usize);
 
 impl LinkRegister {
-    /// For samples with the user registers `mask` (`sample_regs_user`) of a machine `arch` (`uname -m`); `None` where
-    /// the machine or the samples have no link register.
-    pub fn of(arch: Option<&str>, mask: u64) -> Option<LinkRegister> {
+    /// For samples of an event of a machine `arch` (`uname -m`); `None` where the machine or the samples have no link
+    /// register, and where their chains were not made of frame records.
+    pub fn of(arch: Option<&str>, attr: &Attr) -> Option<LinkRegister> {
         /// `PERF_REG_ARM64_LR`, arch/arm64/include/uapi/asm/perf_regs.h.
         const ARM64_LR: u32 = 30;
-        let has = mask >> ARM64_LR & 1 != 0 && arch.is_some_and(|arch| arch.starts_with("aarch64"));
+        let mask = attr.sample_regs_user;
+        let has = mask >> ARM64_LR & 1 != 0 && !attr.has(attr_flag::EXCLUDE_CALLCHAIN_USER);
+        let has = has && arch.is_some_and(|arch| arch.starts_with("aarch64"));
         has.then(|| LinkRegister((mask & ((1 << ARM64_LR) - 1)).count_ones() as usize))
     }
 
@@ -163,12 +166,16 @@ mod tests {
     fn the_link_register_is_that_of_a_64_bit_task_on_arm64() {
         let (lr, mask) = (0xab00_4000_0123_4567, 1 << 30 | 1 << 29 | 1 << 32);
         let sample = |abi| Sample { regs_user: Regs { abi, values: vec![29, lr, 32] }, ..Sample::default() };
-        let register = LinkRegister::of(Some("aarch64"), mask).unwrap();
+        let of = |arch, sample_regs_user, flags| {
+            LinkRegister::of(arch, &Attr { sample_regs_user, flags, ..Attr::default() })
+        };
+        let register = of(Some("aarch64"), mask, 0).unwrap();
         assert_eq!(register.read(&sample(2)), Some(lr & 0xffff_ffff_ffff));
         assert_eq!(register.read(&sample(1)), None);
         assert_eq!(register.read(&Sample::default()), None);
-        assert_eq!(LinkRegister::of(Some("x86_64"), mask), None);
-        assert_eq!(LinkRegister::of(None, mask), None);
-        assert_eq!(LinkRegister::of(Some("aarch64"), 1 << 29), None);
+        assert_eq!(of(Some("x86_64"), mask, 0), None);
+        assert_eq!(of(None, mask, 0), None);
+        assert_eq!(of(Some("aarch64"), 1 << 29, 0), None);
+        assert_eq!(of(Some("aarch64"), mask, attr_flag::EXCLUDE_CALLCHAIN_USER), None, "an unwound chain has it already");
     }
 }

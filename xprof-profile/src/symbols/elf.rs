@@ -11,7 +11,7 @@ use std::sync::Arc;
 use object::Endianness;
 use object::elf::{
     CompressionHeader32, CompressionHeader64, CompressionType, ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, FileHeader32,
-    FileHeader64, FileType, Machine, NT_GNU_BUILD_ID, PN_XNUM, PT_LOAD, PT_NOTE, ProgramType, SHF_COMPRESSED,
+    FileHeader64, FileType, Machine, NT_GNU_BUILD_ID, PF_X, PN_XNUM, PT_LOAD, PT_NOTE, ProgramType, SHF_COMPRESSED,
     SHN_XINDEX, SHT_NOBITS, SectionFlags, SectionType,
 };
 use object::pod::{self, Pod};
@@ -50,6 +50,7 @@ pub(crate) struct Section {
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     kind: ProgramType,
+    executable: bool,
     offset: u64,
     vaddr: u64,
     filesz: u64,
@@ -214,13 +215,13 @@ impl Elf {
             .map(|s| vaddr.wrapping_sub(s.vaddr).wrapping_add(s.offset))
     }
 
-    /// At which address the byte at a file offset is loaded: the opposite of [`Elf::offset_of`].
+    /// At which address the byte at a file offset is loaded: the opposite of [`Elf::offset_of`]. lld's segments share pages
+    /// of the file: an executable one goes first.
     pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
-        self.segments
-            .iter()
-            .filter(|s| s.kind == PT_LOAD)
-            .find(|s| offset.checked_sub(s.offset).is_some_and(|o| o < s.filesz))
-            .map(|s| offset.wrapping_sub(s.offset).wrapping_add(s.vaddr))
+        let loads = || self.segments.iter().filter(|s| s.kind == PT_LOAD);
+        let within = |s: &&Segment| offset.checked_sub(s.offset).is_some_and(|o| o < s.filesz);
+        let mut found = loads().filter(|s| s.executable).chain(loads().filter(|s| !s.executable)).filter(within);
+        found.next().map(|s| offset.wrapping_sub(s.offset).wrapping_add(s.vaddr))
     }
 
     /// At most `len` bytes at a file offset, fewer where the file ends.
@@ -290,6 +291,7 @@ impl Segment {
     fn decode<H: ProgramHeader<Endian = Endianness>>(header: &H, endian: Endianness) -> Segment {
         Segment {
             kind: header.p_type(endian),
+            executable: header.p_flags(endian).contains(PF_X),
             offset: header.p_offset(endian).into(),
             vaddr: header.p_vaddr(endian).into(),
             filesz: header.p_filesz(endian).into(),

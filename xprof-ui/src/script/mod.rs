@@ -260,7 +260,7 @@ impl EventView {
             None
         };
         let chains = event.format.sample_type & bit::CALLCHAIN != 0;
-        let link = LinkRegister::of(arch, event.format.sample_regs_user).filter(|_| chains);
+        let link = LinkRegister::of(arch, &event.attr).filter(|_| chains);
         EventView {
             fields,
             title: format!("{:>width$}: ", event.name).into_bytes(),

@@ -167,7 +167,8 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
 
 fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profile, bool)> {
     let recording = input::open(&options.input)?;
-    let description = recording.description().clone();
+    let mut description = recording.description().clone();
+    let unwinding = input::unwinding(&mut description, &options.naming, false);
     let has_chains =
         description.events.list().iter().any(|e| e.format.sample_type & xprof_perfdata::abi::sample::CALLCHAIN != 0);
     let children = options.children || (has_chains && !options.no_children);
@@ -176,7 +177,7 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
         filter.times = time::parse(text, description.features.sample_time)?;
     }
     let mut builder = Builder::new(&description, &options.sort, filter, children && has_chains);
-    let end = input::for_each_batch(recording, |batch| {
+    let end = input::for_each_batch(recording, unwinding, |batch| {
         for record in batch.iter() {
             builder.record(&record, &description.events);
         }

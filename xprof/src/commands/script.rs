@@ -88,7 +88,8 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         fields.apply(text).map_err(Failure::usage)?;
     }
     let recording = input::open(&options.input)?;
-    let description = recording.description().clone();
+    let mut description = recording.description().clone();
+    let unwinding = input::unwinding(&mut description, &options.naming, true);
     let span = description.features.sample_time;
     let filter = Filter {
         times: options.time.as_deref().map(|text| time::parse(text, span)).transpose()?.unwrap_or_default(),
@@ -122,7 +123,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     let mut out = Vec::with_capacity(2 * PIECE);
     let mut failed = None;
     script.begin(&mut out);
-    let end = input::for_each_batch(recording, |batch| {
+    let end = input::for_each_batch(recording, unwinding, |batch| {
         for record in batch.iter() {
             script.record(&record, &description.events, &mut out);
             if out.len() >= PIECE {

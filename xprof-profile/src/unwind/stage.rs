@@ -1,0 +1,312 @@
+//! Records with stack copies in, records with call chains out.
+//!
+//! The stage stands between the order and whoever takes records: the writer of a recording, or the report on one. What
+//! leaves it looks as if the kernel had walked the stacks: kernel half, user half, a `[truncated]` pseudo mapping under
+//! what a copy was too small for. So nobody behind it knows of stack copies, and what is recorded can be read by tools
+//! that do not unwind.
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use xprof_perfdata::abi::{attr_flag, context, misc, record, sample as bit};
+use xprof_perfdata::codec::ByteOrder;
+use xprof_perfdata::events::Events;
+use xprof_perfdata::feature::BuildIdEntry;
+use xprof_perfdata::order::{Batch, RawRecord, Slot};
+use xprof_perfdata::record::{Mmap, MmapFile, Record};
+use xprof_perfdata::sample::{SampleFormat, SampleId, UserStack};
+
+use super::{Arch, End, Registers, Stack, Unwinder, unwind_32};
+use crate::supply::Supplier;
+use crate::timeline::Timeline;
+
+/// The address that ends a chain whose stack copy was too small. It lies in the second page, where nothing can be
+/// mapped (`vm.mmap_min_addr`).
+pub const TRUNCATED: u64 = 0x1000;
+/// Name of the pseudo mapping at [`TRUNCATED`].
+pub const TRUNCATED_NAME: &[u8] = b"[truncated]";
+/// Bytes of that mapping.
+const TRUNCATED_LEN: u64 = 0x1000;
+/// `PROT_EXEC`.
+const PROT_EXEC: u32 = 4;
+/// A record's size is 16 bits; the kernel ends records at a multiple of 8.
+const RECORD_MAX: usize = 0xfff8;
+
+/// What happened to the stack copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Stacks with a user half.
+    pub stacks: u64,
+    /// Those that reach the start of their thread or program.
+    pub whole: u64,
+    /// Those that end where the copy does.
+    pub cut: u64,
+    /// Those of 32-bit programs, which were followed by frame pointers alone.
+    pub narrow: u64,
+}
+
+/// A stack that was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Its stack pointer.
+    pub sp: u64,
+}
+
+/// What is done with the samples of one event.
+#[derive(Clone, Debug)]
+struct Way {
+    format: SampleFormat,
+    mask: u64,
+    copies: bool,
+}
+
+/// The stage.
+pub struct Stage {
+    arch: Arch,
+    unwinder: Unwinder,
+    timeline: Timeline,
+    taken: Events,
+    ways: Vec<Way>,
+    given: Events,
+    keeps_registers: bool,
+    /// Processes whose maps have a `[truncated]`.
+    marked: FxHashSet<u32>,
+    counts: Counts,
+    /// Where the cut stacks of each thread began, lowest first seen: for advice on the size.
+    cuts: FxHashMap<(u32, u32), u64>,
+    chain: Vec<u64>,
+}
+
+/// Threads whose cut stacks are remembered.
+const MOST_CUTS: usize = 1 << 16;
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stage({:?})", self.counts)
+    }
+}
+
+impl Stage {
+    /// A stage for records of these events; `None` when none of them has stack copies, or stacks of this machine
+    /// (`uname -m`) cannot be unwound. `keep_registers`: samples keep their user registers.
+    pub fn new(
+        events: &Events,
+        machine: Option<&str>,
+        build_ids: &[BuildIdEntry],
+        supplier: Arc<dyn Supplier>,
+        keep_registers: bool,
+    ) -> Option<Stage> {
+        let arch = Arch::of(machine?)?;
+        const COPY: u64 = bit::STACK_USER | bit::REGS_USER;
+        let has_copy = |sample_type: u64| sample_type & COPY == COPY;
+        if events.order != ByteOrder::Little || !events.list().iter().any(|e| has_copy(e.attr.sample_type)) {
+            return None;
+        }
+        let mut given = Events::new(events.order);
+        for event in events.list() {
+            let mut attr = event.attr.clone();
+            if has_copy(attr.sample_type) {
+                attr.sample_type = attr.sample_type & !bit::STACK_USER | bit::CALLCHAIN;
+                attr.sample_stack_user = 0;
+                if !keep_registers {
+                    attr.sample_type &= !bit::REGS_USER;
+                    attr.sample_regs_user = 0;
+                    attr.flags &= !attr_flag::EXCLUDE_CALLCHAIN_USER;
+                }
+            }
+            given.push(attr, event.name.clone(), event.ids.clone());
+        }
+        let way = |event: &xprof_perfdata::events::Event| Way {
+            format: event.format.clone(),
+            mask: event.attr.sample_regs_user,
+            copies: has_copy(event.attr.sample_type),
+        };
+        Some(Stage {
+            arch,
+            unwinder: Unwinder::new(arch, supplier),
+            timeline: Timeline::new(build_ids),
+            ways: events.list().iter().map(way).collect(),
+            taken: events.clone(),
+            given,
+            keeps_registers: keep_registers,
+            marked: FxHashSet::default(),
+            counts: Counts::default(),
+            cuts: FxHashMap::default(),
+            chain: Vec::new(),
+        })
+    }
+
+    /// The events whose records leave the stage.
+    pub fn events(&self) -> &Events {
+        &self.given
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The threads of cut stacks, each with the lowest stack pointer of one.
+    pub fn cuts(&self) -> impl Iterator<Item = Cut> + '_ {
+        self.cuts.iter().map(|(&(pid, tid), &sp)| Cut { pid, tid, sp })
+    }
+
+    /// Forgets which processes have a `[truncated]` mapping: a new file begins.
+    pub fn begin_file(&mut self) {
+        self.marked.clear();
+    }
+
+    /// Takes a record that changes what is mapped, without passing it on.
+    pub fn see(&mut self, raw: &RawRecord<'_>) {
+        if !matches!(raw.kind, record::MMAP | record::MMAP2 | record::COMM | record::FORK | record::EXIT) {
+            return;
+        }
+        let Ok((decoded, _)) = Record::decode(raw, &self.taken) else { return };
+        match &decoded {
+            Record::Comm(comm) if raw.misc & misc::COMM_EXEC != 0 => drop(self.marked.remove(&comm.task.pid)),
+            Record::Exit(task) if task.pid == task.tid => drop(self.marked.remove(&task.pid)),
+            _ => {}
+        }
+        self.timeline.apply(&decoded, raw.misc);
+    }
+
+    /// Puts the records of a batch, with chains in place of copies, into another one.
+    pub fn batch(&mut self, batch: &Batch, out: &mut Batch) {
+        out.bytes.clear();
+        out.slots.clear();
+        out.swapped = batch.swapped;
+        for slot in &batch.slots {
+            let (Some(raw), Some(whole)) = (batch.record(slot), batch.whole(slot)) else { continue };
+            if raw.kind == record::SAMPLE {
+                let (pid, at) = (self.marked.len(), out.bytes.len());
+                self.sample(&raw, whole, &mut out.bytes);
+                if self.marked.len() != pid {
+                    // A mapping was declared in front of the sample.
+                    let size = out.bytes.get(at + 6..at + 8).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
+                    out.slots.push(Slot { at: at as u32, ..*slot });
+                    out.slots.push(Slot { at: (at + size) as u32, ..*slot });
+                    continue;
+                }
+                out.slots.push(Slot { at: at as u32, ..*slot });
+                continue;
+            }
+            self.see(&raw);
+            out.slots.push(Slot { at: out.bytes.len() as u32, ..*slot });
+            out.bytes.extend_from_slice(whole);
+        }
+    }
+
+    /// Appends a sample with its chain, and in front of the first cut one of a process its `[truncated]` mapping.
+    fn sample(&mut self, raw: &RawRecord<'_>, whole: &[u8], out: &mut Vec<u8>) {
+        let Some(way) = self.ways.get(raw.event as usize).filter(|way| way.copies) else {
+            return out.extend_from_slice(whole);
+        };
+        let event = self.taken.list().get(raw.event as usize);
+        let view = event.and_then(|event| event.layout.view(raw.body));
+        let parts = way.format.user_stack(raw.body);
+        let (Some(view), Some(parts)) = (view, parts) else {
+            // Too short for its format: it is as short for the format that it gets.
+            out.extend_from_slice(whole.get(..8).unwrap_or_default());
+            let at = out.len();
+            if let Some(size) = out.get_mut(at - 2..) {
+                size.copy_from_slice(&8u16.to_le_bytes());
+            }
+            return;
+        };
+        let (pid, tid, time) = (view.pid(), view.tid(), view.time());
+        self.chain.clear();
+        self.chain.extend(parts.chain.iter());
+        let registers = Registers::of_sample(self.arch, way.mask, parts.regs);
+        if parts.abi != 0 && self.user_half(&parts, (pid, tid), registers) && self.marked.insert(pid) {
+            self.declare(raw, pid, tid, time, out);
+        }
+        let fixed = raw.body.len() - (parts.chain_at.len() + parts.stack_at.len());
+        self.chain.truncate((RECORD_MAX - 16).saturating_sub(fixed) / 8);
+        let start = out.len();
+        out.extend_from_slice(&whole[..8]);
+        out.extend_from_slice(&raw.body[..parts.chain_at.start]);
+        out.extend_from_slice(&(self.chain.len() as u64).to_le_bytes());
+        for entry in &self.chain {
+            out.extend_from_slice(&entry.to_le_bytes());
+        }
+        out.extend_from_slice(&raw.body[parts.chain_at.end..parts.regs_at.start]);
+        if self.keeps_registers {
+            out.extend_from_slice(&raw.body[parts.regs_at.clone()]);
+        }
+        out.extend_from_slice(&raw.body[parts.stack_at.end..]);
+        let size = (out.len() - start) as u16;
+        if let Some(field) = out.get_mut(start + 6..start + 8) {
+            field.copy_from_slice(&size.to_le_bytes());
+        }
+    }
+
+    /// Appends the user half of a chain; true when it was cut.
+    fn user_half(&mut self, parts: &UserStack<'_>, (pid, tid): (u32, u32), registers: Registers) -> bool {
+        /// `PERF_SAMPLE_REGS_ABI_32`.
+        const ABI_32: u64 = 1;
+        let Some(sp) = registers.get(self.arch.sp()) else { return false };
+        // The kernel walked the user half too: the frames are the same, and CFI knows more of them.
+        if let Some(user) = self.chain.iter().position(|&entry| entry == context::USER) {
+            self.chain.truncate(user);
+        }
+        let full = parts.asked != 0 && parts.stack.len() >= parts.asked;
+        let stack = Stack::new(sp, parts.stack, full);
+        self.chain.push(context::USER);
+        self.counts.stacks += 1;
+        let end = if parts.abi == ABI_32 {
+            self.counts.narrow += 1;
+            unwind_32(&self.timeline, pid, &registers, &stack, &mut self.chain)
+        } else {
+            self.unwinder.unwind(&self.timeline, pid, registers, &stack, &mut self.chain)
+        };
+        match end {
+            End::Whole => self.counts.whole += 1,
+            End::Broken => {}
+            End::Cut => {
+                self.counts.cut += 1;
+                self.chain.push(TRUNCATED);
+                if self.cuts.len() < MOST_CUTS {
+                    let lowest = self.cuts.entry((pid, tid)).or_insert(sp);
+                    *lowest = sp.min(*lowest);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Declares the `[truncated]` mapping of a process.
+    fn declare(&mut self, raw: &RawRecord<'_>, pid: u32, tid: u32, time: u64, out: &mut Vec<u8>) {
+        let mmap = Record::Mmap(Mmap {
+            v2: true,
+            pid,
+            tid,
+            start: TRUNCATED,
+            len: TRUNCATED_LEN,
+            pgoff: 0,
+            file: MmapFile::Inode { major: 0, minor: 0, inode: 0, generation: 0 },
+            prot: PROT_EXEC,
+            flags: 0,
+            path: TRUNCATED_NAME.to_vec(),
+        });
+        let Some(event) = self.given.list().get(raw.event as usize) else { return };
+        let id = SampleId {
+            fields: u64::MAX,
+            pid,
+            tid,
+            time,
+            id: event.ids.first().copied().unwrap_or_default(),
+            ..SampleId::default()
+        };
+        if let Ok(bytes) = mmap.encode(&id, misc::USER, &event.format) {
+            self.timeline.apply(&mmap, misc::USER);
+            out.extend(bytes);
+        } else {
+            self.marked.remove(&pid);
+        }
+    }
+}

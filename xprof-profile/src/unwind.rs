@@ -236,7 +236,7 @@ impl Unwinder {
     fn file(&mut self, id: ModuleId, module: &Module) -> Option<&mut Cfi> {
         if !self.files.contains_key(&id) {
             let elf = match module.kind {
-                ModuleKind::Vdso => load::vdso_file(&*self.supplier, module, &mut String::new()),
+                ModuleKind::Vdso => load::vdso_of(&*self.supplier, module).ok(),
                 _ => load::file_of(&*self.supplier, module).ok(),
             };
             let cfi = elf.and_then(Cfi::of).filter(|cfi| cfi.arch() == self.arch);

@@ -176,6 +176,10 @@ mod tests {
         assert_eq!(of(Some("x86_64"), mask, 0), None);
         assert_eq!(of(None, mask, 0), None);
         assert_eq!(of(Some("aarch64"), 1 << 29, 0), None);
-        assert_eq!(of(Some("aarch64"), mask, attr_flag::EXCLUDE_CALLCHAIN_USER), None, "an unwound chain has it already");
+        assert_eq!(
+            of(Some("aarch64"), mask, attr_flag::EXCLUDE_CALLCHAIN_USER),
+            None,
+            "an unwound chain has it already"
+        );
     }
 }

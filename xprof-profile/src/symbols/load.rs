@@ -179,21 +179,25 @@ fn of_elf(supplier: &dyn Supplier, elf: &Elf, path: &[u8], pid: Option<u32>) -> 
 }
 
 fn vdso(supplier: &dyn Supplier, module: &Module) -> Loaded {
-    let mut why = String::from("is not here");
-    match vdso_file(supplier, module, &mut why).and_then(|elf| symtab::table(&elf, &elf).ok()) {
-        Some(table) => Loaded { names: Names::Table(table), advice: None },
-        None => Loaded::none(format!(
-            "{}: the one of the recorded kernel {why}; run `xprof archive` where it was recorded",
-            shown(&module.path)
-        )),
+    let table = vdso_of(supplier, module).and_then(|elf| symtab::table(&elf, &elf).map_err(|e| e.to_string()));
+    match table {
+        Ok(table) => Loaded { names: Names::Table(table), advice: None },
+        Err(advice) => Loaded::none(advice),
     }
 }
 
-/// The vdso that was recorded; else `why` says what is here instead.
-pub(crate) fn vdso_file(supplier: &dyn Supplier, module: &Module, why: &mut String) -> Option<Elf> {
+/// The vdso that a module is: the one in the cache, or this machine's.
+///
+/// # Errors
+/// Why there is none, and what would supply it, one sentence.
+pub(crate) fn vdso_of(supplier: &dyn Supplier, module: &Module) -> Result<Elf, String> {
     let cached = module.build_id.as_ref().map(|id| Need::Cached { build_id: id.clone(), kind: "vdso" });
+    let mut why = String::from("is not here");
     let mut sources = cached.into_iter().chain([Need::Vdso]).filter_map(|need| supplier.supply(&need).ok());
-    sources.find_map(|source| accept(source, module.build_id.as_ref(), why))
+    sources.find_map(|source| accept(source, module.build_id.as_ref(), &mut why)).ok_or_else(|| {
+        let path = shown(&module.path);
+        format!("{path}: the one of the recorded kernel {why}; run `xprof archive` where it was recorded")
+    })
 }
 
 /// The names of the kernel from the file that the user gave; `None` when none was given.

@@ -113,7 +113,8 @@ impl Cfi {
     /// Bytes in memory.
     pub(crate) fn size(&self) -> usize {
         let index = |index: &Option<Index>| index.as_ref().map_or(0, |index| index.capacity() * 24);
-        let sections = self.eh_frame.bytes.capacity() + self.header.bytes.capacity() + self.debug_frame.bytes.capacity();
+        let sections =
+            self.eh_frame.bytes.capacity() + self.header.bytes.capacity() + self.debug_frame.bytes.capacity();
         sections + index(&self.eh_index) + index(&self.debug_index)
     }
 

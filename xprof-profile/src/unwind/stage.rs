@@ -186,7 +186,8 @@ impl Stage {
                 self.sample(&raw, whole, &mut out.bytes);
                 if self.marked.len() != pid {
                     // A mapping was declared in front of the sample.
-                    let size = out.bytes.get(at + 6..at + 8).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
+                    let size =
+                        out.bytes.get(at + 6..at + 8).map_or(0, |b| usize::from(u16::from_le_bytes([b[0], b[1]])));
                     out.slots.push(Slot { at: at as u32, ..*slot });
                     out.slots.push(Slot { at: (at + size) as u32, ..*slot });
                     continue;

@@ -84,7 +84,7 @@ fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Func
         filter.times = time::parse(text, description.features.sample_time)?;
     }
     let mut builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
-    let end = input::for_each_batch(recording, |batch| {
+    let end = input::for_each_batch(recording, None, |batch| {
         for record in batch.iter() {
             builder.record(&record, &description.events);
         }

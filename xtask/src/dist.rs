@@ -95,9 +95,21 @@ fn release(machine: &Machine, dist: &Path) -> Result<()> {
     ensure!(size < LARGEST_BINARY, "{} has {size} bytes; {LARGEST_BINARY} are too many", binary.display());
     println!("{} {size} bytes", binary.display());
 
-    // cargo-deb packs what it finds beside the built binary; it strips with the same tool.
+    // The package holds this very file; its manifest names it without a machine.
+    fs::copy(&binary, dist.join("xprof")).with_context(|| format!("cannot copy {}", binary.display()))?;
     call(
-        cargo(["deb", "--no-build", "--strip", "--package", "xprof", "--target", machine.target, "--output"]).arg(dist),
+        cargo([
+            "deb",
+            "--quiet",
+            "--no-build",
+            "--no-strip",
+            "--package",
+            "xprof",
+            "--target",
+            machine.target,
+            "--output",
+        ])
+        .arg(dist),
     )
 }
 

@@ -12,6 +12,7 @@
 //! * [`error`]: why a call failed ([`Error`]) and why an entry did ([`Fault`]), with their errno values.
 //! * [`table`]: what a class table says of a register; [`tables`]: the tables, as const data per CPU family; [`cpu`]:
 //!   which of them this machine has.
+//! * [`wire`]: all of it as records in rings, for whoever is not in this address space.
 
 pub mod arbiter;
 pub mod counting;
@@ -19,6 +20,7 @@ pub mod cpu;
 pub mod error;
 pub mod table;
 pub mod tables;
+pub mod wire;
 
 pub use error::{Error, Fault, Result};
 pub use table::{Access, Family, Kind, Limits, Rearm, Row, Table};

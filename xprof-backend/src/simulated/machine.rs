@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::pmu::Hardware;
 use super::world::{FUNCTION, Process, World};
 use crate::msr::arbiter::{Arbiter, Handle};
+use crate::msr::wire::encoded::{self, Encoded};
 use crate::msr::{Caller, Cause, DomId, Overflow, Table};
 
 /// One thread's turn, ns.
@@ -67,6 +68,8 @@ pub(super) struct Machine {
     cores: Vec<Core>,
     /// Cycles from an overflow to its interrupt.
     skid: u64,
+    /// Who is told by an event channel after an interrupt of each CPU.
+    listeners: Vec<Vec<Encoded>>,
 }
 
 impl Machine {
@@ -91,12 +94,27 @@ impl Machine {
                 Core { now: BEGIN, slice_ends: BEGIN, vcpus, turn: 0, due: None, random }
             })
             .collect();
-        Machine { world: Arc::new(world), arbiter: Arc::new(Mutex::new(arbiter)), cores, skid }
+        Machine {
+            world: Arc::new(world),
+            arbiter: Arc::new(Mutex::new(arbiter)),
+            cores,
+            skid,
+            listeners: vec![Vec::new(); cpus as usize],
+        }
     }
 
     /// A handle of a caller.
     pub(super) fn handle(&self, caller: Caller) -> Handle<Hardware> {
         Handle::new(&self.arbiter, caller)
+    }
+
+    /// A handle of a caller on a CPU, over the wire form.
+    pub(super) fn encoded(&mut self, caller: Caller, cpu: u32) -> Encoded {
+        let (encoded, _server) = encoded::inline(Box::new(self.handle(caller)), cpu);
+        if let Some(listeners) = self.listeners.get_mut(cpu as usize) {
+            listeners.push(encoded.clone());
+        }
+        encoded
     }
 
     pub(super) fn arbiter(&self) -> MutexGuard<'_, Arbiter<Hardware>> {
@@ -105,7 +123,7 @@ impl Machine {
 
     /// Runs a CPU until a time, ns, or a little longer where interrupts are off then.
     pub(super) fn run(&mut self, cpu: u32, until: u64) {
-        let Machine { world, arbiter, cores, skid } = self;
+        let Machine { world, arbiter, cores, skid, listeners } = self;
         let Some(core) = cores.get_mut(cpu as usize) else { return };
         let mut guard = arbiter.lock().unwrap_or_else(PoisonError::into_inner);
         while core.now < until {
@@ -138,6 +156,9 @@ impl Machine {
                 if let Some(mut delivery) = guard.interrupt(cpu, state) {
                     drop(guard);
                     let claimed = (delivery.handler)(&delivery.overflow, delivery.cpu);
+                    for encoded in &listeners[cpu as usize] {
+                        encoded.poll();
+                    }
                     guard = arbiter.lock().unwrap_or_else(PoisonError::into_inner);
                     guard.finish(delivery, claimed);
                 }

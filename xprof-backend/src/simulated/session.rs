@@ -157,7 +157,7 @@ impl SimulatedSession {
             return Err(Error::NoTarget { what: format!("CPU {missing} of the simulated machine") });
         }
         let wanted = wanted(&plan.target, &mut notes)?;
-        let machine = options.machine()?;
+        let mut machine = options.machine()?;
         let chains = plan.call_graph != CallGraph::None;
         let (events, setups) = describe(plan, chains)?;
         let table = *machine.arbiter().table();
@@ -173,8 +173,13 @@ impl SimulatedSession {
         let shape = Arc::new(Shape::of(&events, chains, wanted));
         let mut armed = Vec::new();
         for (caller, cpu) in callers(&machine, options.scope, &cpus)? {
-            let mut handle: Box<dyn Contract + Send> = Box::new(machine.handle(caller));
-            let rearm = Box::new(machine.handle(caller));
+            let (mut handle, rearm): (Box<dyn Contract + Send>, Box<dyn Contract + Send>) = if options.wire {
+                let encoded = machine.encoded(caller, cpu);
+                let posting = encoded.posting();
+                (Box::new(encoded), Box::new(posting))
+            } else {
+                (Box::new(machine.handle(caller)), Box::new(machine.handle(caller)))
+            };
             let handler = sampler::handler(rearm, &program, &machine.world, &shape, &outs[cpu as usize]);
             handle.irq_handler(Class::Perf, Some(handler)).map_err(refused)?;
             armed.push(Armed { handle, program: program.clone() });

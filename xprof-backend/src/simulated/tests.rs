@@ -144,6 +144,18 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
+fn the_wire_form_changes_nothing() {
+    for family in ["netburst", "pentium-m", "perfmon-v4", "amd-17h"] {
+        for scope in [Scope::Local, Scope::Global] {
+            let calls = Simulated { duration: 30_000_000, ..small(family, scope) };
+            let wire = Simulated { wire: true, ..calls.clone() };
+            let (calls, wire) = (bytes(&calls, &plan()), bytes(&wire, &plan()));
+            assert!(calls == wire && calls.0[0].len() > 1000, "{family} {scope:?}");
+        }
+    }
+}
+
+#[test]
 fn a_skid_moves_samples_and_loses_none() {
     let without = samples(&small("perfmon-v2", Scope::Global), &plan());
     let skidding = Simulated { skid: 300, ..small("perfmon-v2", Scope::Global) };

@@ -18,6 +18,8 @@ pub mod arbiter;
 pub mod counting;
 pub mod cpu;
 pub mod error;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 pub mod table;
 pub mod tables;
 pub mod wire;

@@ -415,7 +415,7 @@ impl<H: MsrHardware> Arbiter<H> {
             match found.row.kind {
                 Kind::StatusClear => context.status &= !value,
                 Kind::StatusSet if place.cpu.is_none() => context.status |= value,
-                Kind::StatusSet => {}
+                Kind::StatusSet => context.dirty = true,
                 _ => context.set(shared, kept),
             }
         }

@@ -65,6 +65,8 @@ pub(super) struct Context {
     /// By slot: what is added to the hardware's value.
     offsets: Vec<u64>,
     pub(super) written: Written,
+    /// Something was written since the overflow status was last known to be clear.
+    pub(super) dirty: bool,
     /// Overflows that were flagged when the vCPU was taken off.
     pub(super) status: u64,
     /// LVTPC is masked for it.
@@ -89,6 +91,7 @@ impl Context {
             values: bank.slots.iter().map(|slot| slot.found.row.reset).collect(),
             offsets: vec![0; bank.slots.len()],
             written: Written::new(bank.slots.len()),
+            dirty: false,
             status: 0,
             masked: false,
             handler: None,
@@ -108,6 +111,7 @@ impl Context {
         self.values[slot] = value;
         self.offsets[slot] = 0;
         self.written.insert(slot);
+        self.dirty = true;
     }
 
     /// The register has its default again, and is the holder's no more.
@@ -127,7 +131,7 @@ impl Context {
 
     /// Takes the values off the hardware, leaving defaults; whether LVTPC is masked now.
     pub(super) fn save(&mut self, bank: &Bank, hardware: &mut impl MsrHardware, cpu: u32) -> bool {
-        if self.written.is_empty() {
+        if !std::mem::take(&mut self.dirty) {
             return self.masked;
         }
         let mut from = 0;
@@ -145,6 +149,7 @@ impl Context {
 
     /// Puts the values on the hardware.
     pub(super) fn restore(&mut self, bank: &Bank, hardware: &mut impl MsrHardware, cpu: u32) {
+        self.dirty |= !self.written.is_empty();
         let mut to = bank.slots.len();
         while let Some(at) = self.written.previous(to) {
             to = at;
@@ -161,7 +166,6 @@ impl Context {
 
     /// Everything written gets its default, on the hardware too where it is there.
     pub(super) fn release(&mut self, bank: &Bank, hardware: &mut impl MsrHardware, cpu: Option<u32>) {
-        let any = !self.written.is_empty();
         let mut from = 0;
         while let Some(at) = self.written.next(from) {
             from = at + 1;
@@ -174,7 +178,7 @@ impl Context {
         }
         self.written.clear();
         if let Some(cpu) = cpu {
-            if any {
+            if self.dirty {
                 clear_status(bank, hardware, cpu);
             }
             if self.masked {
@@ -182,7 +186,7 @@ impl Context {
             }
         }
         self.set_handler(None);
-        (self.status, self.masked, self.lost, self.unclaimed) = (0, false, 0, 0);
+        (self.dirty, self.status, self.masked, self.lost, self.unclaimed) = (false, 0, false, 0, 0);
     }
 }
 

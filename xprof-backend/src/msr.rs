@@ -15,6 +15,8 @@
 //! * [`wire`]: all of it as records in rings, for whoever is not in this address space.
 
 pub mod arbiter;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod counting;
 pub mod cpu;
 pub mod error;

@@ -5,7 +5,7 @@
 //! The model keeps one value for each register of each vCPU and CPU in one map, and knows nothing of hardware, saving
 //! or order. The hardware below the arbiter asserts that no register outside the class tables is ever touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::arbiter::{Arbiter, Handle, MsrHardware};
@@ -92,6 +92,8 @@ struct Model {
     handlers: BTreeMap<(Class, Caller), bool>,
     unclaimed: BTreeMap<Caller, u64>,
     stray: u64,
+    /// Over the wire: handlers that did not claim, and have not rearmed since.
+    refusing: BTreeSet<Caller>,
 }
 
 impl Model {
@@ -445,6 +447,9 @@ impl World {
         }
         if call == 0 && rearm && done == length {
             self.model.rearm(&table, class, caller);
+            if class == Class::Perf {
+                self.model.refusing.remove(&caller);
+            }
         }
         assert_eq!(answer.map_err(|error| error.errno()), Ok(done), "{caller:?} {class:?} {before:x?}");
         assert_eq!(entries, expected, "{caller:?} {class:?} {before:x?}");
@@ -477,8 +482,9 @@ impl World {
             Some(errno) => assert_eq!(answer.map_err(|error| error.errno()), Err(-errno)),
             None => {
                 assert!(answer.is_ok());
-                // Over the wire an overflow is taken as claimed: whether it is, the rearming says.
-                let claims = claims || self.encoded.is_some();
+                if class == Class::Perf {
+                    self.model.refusing.remove(&caller);
+                }
                 match what {
                     0 => self.model.handlers.remove(&(class, caller)),
                     _ => self.model.handlers.insert((class, caller), claims),
@@ -550,6 +556,10 @@ impl World {
             return;
         };
         match self.model.handlers.get(&(Class::Perf, caller)) {
+            Some(_) if self.model.refusing.contains(&caller) => {
+                assert_eq!(seen, [], "it was told already");
+                *self.model.unclaimed.entry(caller).or_default() += 1;
+            }
             Some(claims) => {
                 let who: Vec<_> = seen.iter().map(|(class, caller, _)| (*class, *caller)).collect();
                 assert_eq!(who, [(Class::Perf, caller)]);
@@ -558,7 +568,9 @@ impl World {
                 if let Some((domain, vcpu)) = self.model.running.get(&cpu) {
                     assert_eq!((overflow.domain, overflow.vcpu), (*domain, *vcpu));
                 }
-                if !claims {
+                if !claims && self.encoded.is_some() {
+                    self.model.refusing.insert(caller);
+                } else if !claims {
                     *self.model.unclaimed.entry(caller).or_default() += 1;
                 }
             }

@@ -41,11 +41,13 @@ pub enum Call {
     Write = 4,
     /// [`Contract::read`](super::Contract::read).
     Read = 5,
+    /// The answer of a handler that claimed nothing; wants no reply. (One that claims says so by rearming.)
+    Unclaimed = 6,
 }
 
 impl Call {
     fn of(byte: u8) -> Option<Call> {
-        [Call::Allocate, Call::IrqHandler, Call::SetDefault, Call::Write, Call::Read]
+        [Call::Allocate, Call::IrqHandler, Call::SetDefault, Call::Write, Call::Read, Call::Unclaimed]
             .into_iter()
             .find(|call| *call as u8 == byte)
     }

@@ -227,3 +227,57 @@ fn counts_are_exact() {
     // Between the slowest and the fastest path.
     assert!(values[1].value > 30 * SLICE * 512 / PER && values[1].value < 30 * SLICE * 2500 / PER);
 }
+
+/// The simulated machine under the suite, through calls or the wire form.
+struct OnStand {
+    machine: Machine,
+    wire: bool,
+    now: u64,
+}
+
+impl msr::conformance::Stand for OnStand {
+    fn ability(&self) -> msr::conformance::Ability {
+        msr::conformance::Ability { domains: true, writes: true, interrupts: true }
+    }
+
+    fn table(&self) -> Table {
+        *self.machine.arbiter().table()
+    }
+
+    fn handle(&mut self, caller: Caller) -> Box<dyn Contract + Send> {
+        match (self.wire, caller.on) {
+            (false, _) => Box::new(self.machine.handle(caller)),
+            (true, On::Vcpu(cpu) | On::Cpu(cpu)) => Box::new(self.machine.encoded(caller, cpu)),
+        }
+    }
+
+    fn rearming(&mut self, caller: Caller) -> Box<dyn Contract + Send> {
+        match (self.wire, caller.on) {
+            (false, _) => self.handle(caller),
+            (true, On::Vcpu(cpu) | On::Cpu(cpu)) => Box::new(self.machine.encoded(caller, cpu).posting()),
+        }
+    }
+
+    fn run(&mut self) {
+        self.now += 7 * SLICE / 2;
+        for cpu in 0..2 {
+            self.machine.run(cpu, self.now);
+        }
+    }
+
+    fn kill(&mut self, domain: DomId) {
+        self.machine.arbiter().destroy_domain(domain);
+    }
+}
+
+#[test]
+fn the_contract_is_kept_by_every_family_through_calls_and_through_the_wire_form() {
+    for family in families() {
+        for wire in [false, true] {
+            msr::conformance::suite(&mut || {
+                let machine = small(family, Scope::Global).machine().unwrap();
+                Box::new(OnStand { machine, wire, now: machine::BEGIN })
+            });
+        }
+    }
+}

@@ -57,6 +57,7 @@ struct Link {
     last_id: u32,
     late: u64,
     torn: u64,
+    unclaimed: u64,
     handlers: [Option<Handler>; 2],
     /// Rises whenever a handler is set or removed.
     generations: [u64; 2],
@@ -88,6 +89,7 @@ impl Encoded {
             last_id: 0,
             late: 0,
             torn: 0,
+            unclaimed: 0,
             handlers: [None, None],
             generations: [0; 2],
             record: Vec::with_capacity(LONGEST),
@@ -104,6 +106,11 @@ impl Encoded {
     /// Responses that came when nobody waited for them any more.
     pub fn late(&self) -> u64 {
         lock(&self.link).late
+    }
+
+    /// Overflows that the handlers did not claim.
+    pub fn unclaimed(&self) -> u64 {
+        lock(&self.link).unclaimed
     }
 
     /// Records from the other side that could not be.
@@ -123,10 +130,16 @@ impl Encoded {
                 let Some(handler) = link.handlers[at].take() else { continue };
                 (at, overflow, handler, link.generations[at], link.number)
             };
-            // Without the lock: the handler rearms through the same link. One that claims nothing leaves the
-            // interrupt masked, because nobody rearms it.
-            handler(&overflow, number);
+            // Without the lock: the handler rearms through the same link.
+            let claimed = handler(&overflow, number);
             let mut link = lock(&self.link);
+            if !claimed {
+                link.unclaimed += 1;
+                let class = if class == 0 { Class::Perf } else { Class::Debug };
+                let (call, flags) = (Call::Unclaimed as u8, NO_REPLY);
+                // When even this finds no room, the handler is asked once more.
+                let _ = link.call(RequestHead { call, class: class as u8, flags, ..RequestHead::default() }, &mut []);
+            }
             if link.generations[class] == generation {
                 link.handlers[class] = Some(handler);
             }
@@ -309,6 +322,8 @@ impl Contract for Encoded {
 struct Overflows {
     ring: Producer,
     waiting: Option<(Class, Overflow)>,
+    /// By class: the last one was not claimed, and nothing was rearmed since.
+    refused: [bool; 2],
 }
 
 impl Overflows {
@@ -362,7 +377,7 @@ impl Server {
             contract,
             requests,
             responses,
-            overflows: Arc::new(Mutex::new(Overflows { ring: overflows, waiting: None })),
+            overflows: Arc::new(Mutex::new(Overflows { ring: overflows, waiting: None, refused: [false; 2] })),
             torn: 0,
             record: Vec::with_capacity(LONGEST),
             entries: Vec::with_capacity(MAX_ENTRIES),
@@ -432,6 +447,12 @@ impl Server {
         self.responses.push(&cells);
     }
 
+    fn refuse(&self, class: Class, refused: bool) {
+        if let Some(at) = index(class) {
+            lock(&self.overflows).refused[at] = refused;
+        }
+    }
+
     fn carry_out(&mut self, head: &RequestHead) -> Result<usize> {
         if head.version != VERSION {
             return Err(Error::Protocol("another version"));
@@ -449,16 +470,31 @@ impl Server {
             }
             Call::IrqHandler => {
                 let overflows = Arc::clone(&self.overflows);
+                self.refuse(class, false);
                 let handler: Handler = Box::new(move |overflow: &Overflow, _cpu| {
-                    lock(&overflows).send(class, *overflow);
-                    // Whether it is claimed is the other side's to say, by rearming.
+                    let mut overflows = lock(&overflows);
+                    if index(class).is_some_and(|at| overflows.refused[at]) {
+                        return false;
+                    }
+                    overflows.send(class, *overflow);
                     true
                 });
                 let handler = (head.flags & WITH != 0).then_some(handler);
                 self.contract.irq_handler(class, handler).map(|()| 0)
             }
             Call::SetDefault => self.contract.set_default(class, &mut self.entries),
-            Call::Write => self.contract.write(class, head.flags & WITH != 0, &mut self.entries),
+            Call::Write => {
+                let rearm = head.flags & WITH != 0;
+                let done = self.contract.write(class, rearm, &mut self.entries)?;
+                if rearm && done == self.entries.len() {
+                    self.refuse(class, false);
+                }
+                Ok(done)
+            }
+            Call::Unclaimed => {
+                self.refuse(class, true);
+                Ok(0)
+            }
             Call::Read => self.contract.read(class, &mut self.entries),
         }
     }

@@ -366,7 +366,8 @@ impl World {
 
     fn allocate(&mut self, bytes: &mut Bytes<'_>) {
         // Mostly domain 0, or nothing would ever be held.
-        let caller = if bytes.next() % 8 == 0 { bytes.caller() } else { Caller { domain: DomId(0), on: On::Vcpu(0) } };
+        let caller =
+            if bytes.next().is_multiple_of(8) { bytes.caller() } else { Caller { domain: DomId(0), on: On::Vcpu(0) } };
         let (class, domain) = (bytes.class(), bytes.domain());
         let scope = [Scope::Unavailable, Scope::Local, Scope::Global][bytes.below(3) as usize];
         let answer = self.handle(caller).allocate(class, domain, scope);
@@ -495,7 +496,8 @@ impl World {
 
     fn switch(&mut self, bytes: &mut Bytes<'_>) {
         let cpu = bytes.below(CPUS);
-        let next = (bytes.next() % 4 != 0).then(|| (DomId(bytes.below(u32::from(DOMAINS)) as u16), bytes.below(VCPUS)));
+        let next = (!bytes.next().is_multiple_of(4))
+            .then(|| (DomId(bytes.below(u32::from(DOMAINS)) as u16), bytes.below(VCPUS)));
         self.arbiter().switch(cpu, next);
         let alive = next.filter(|(domain, _)| self.model.domains.contains_key(domain));
         let elsewhere = self.model.running.iter().any(|(other, who)| *other != cpu && Some(*who) == alive);

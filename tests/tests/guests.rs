@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use xprof_backend::xen::guest_form::{
     Callers, Domain, DomainKind, DomainSample, GuestForm, Kind, Mode, Options, State,
 };
@@ -74,4 +75,142 @@ fn what_is_recorded_of_domains_is_written_as_it_came() {
         stdout(Command::new(xprof()).args(["record", "--backend", &replay, "-o"]).arg(&copy).args(compression));
         assert_eq!(script(&copy), wanted, "{compression:?}");
     }
+}
+
+/// The report as JSON.
+fn report(path: &Path, arguments: &[&str]) -> Value {
+    let mut command = Command::new(xprof());
+    command.args(["report", "--format", "json", "--no-children", "-i"]).arg(path).args(arguments);
+    serde_json::from_str(&stdout(&mut command)).unwrap()
+}
+
+/// Its rows: the values of some keys, samples and period.
+fn rows(report: &Value, keys: &[&str]) -> Vec<(Vec<String>, u64, u64)> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let row = |row: &Value| {
+        let values = keys.iter().map(|key| text(&row[*key])).collect();
+        (values, row["samples"].as_u64().unwrap(), row["period"].as_u64().unwrap())
+    };
+    report["events"][0]["rows"].as_array().unwrap().iter().map(row).collect()
+}
+
+fn row(values: &[&str], samples: u64, period: u64) -> (Vec<String>, u64, u64) {
+    (values.iter().map(|&v| v.to_owned()).collect(), samples, period)
+}
+
+#[test]
+fn script_is_perfs_word_for_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recording(dir.path());
+    for fields in ["+machine_pid,+vcpu,+addr", "+vcpu", "machine_pid,comm,ip,sym,dso"] {
+        let arguments = ["script", "--ns", "-F", fields, "-i"];
+        let perfs = stdout(Command::new("perf").args(arguments).arg(&path));
+        let ours = stdout(Command::new(xprof()).args(arguments).arg(&path));
+        // perf has no name for the kernel of a guest that nobody described.
+        let ours = ours.replace("[guest.kernel.kallsyms.2]", "[unknown]");
+        assert!(perfs.len() > 5_000);
+        assert_eq!(ours, perfs, "{fields}");
+    }
+}
+
+#[test]
+fn shares_are_time_and_a_rebooted_domain_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recording(dir.path());
+    let got = report(&path, &["-s", "domain"]);
+    let expected = [row(&["web"], 101, 50_000), row(&["db"], 100, 10_000), row(&["Domain-0"], 1, 10_000)];
+    assert_eq!(rows(&got, &["domain"]), expected);
+    let got = report(&path, &["-s", "domain,vcpu"]);
+    let expected = [
+        row(&["web", "0"], 51, 35_000),
+        row(&["web", "1"], 50, 15_000),
+        row(&["db", "0"], 100, 10_000),
+        row(&["Domain-0", "1"], 1, 10_000),
+    ];
+    assert_eq!(rows(&got, &["domain", "vcpu"]), expected);
+    // The time that was seen.
+    let seen = |name: &str| {
+        let domain = got["domains"].as_array().unwrap().iter().find(|d| d["domain"] == name).unwrap();
+        ["running_ns", "preempted_ns", "unseen_ns"].map(|key| domain[key].as_u64().unwrap())
+    };
+    assert_eq!([seen("web"), seen("db"), seen("Domain-0")], [[50_000, 0, 0], [9_000, 0, 1_000], [0, 10_000, 0]]);
+    let web = &got["domains"][0];
+    assert_eq!((web["id"].as_u64(), web["uuid"].as_str()), (Some(3), Some("01010101-0101-0101-0101-010101010101")));
+    // The default keys.
+    let got = report(&path, &["--domain", "db"]);
+    let expected = [
+        row(&["db", "db", "[unknown]", "0x0000000000401000"], 50, 5_000),
+        row(&["db", "db", "[guest.kernel.kallsyms.2]", "0xffffffff81000010"], 40, 4_000),
+        row(&["db", "db", "[ran between ticks]", "[ran between ticks]"], 10, 1_000),
+    ];
+    assert_eq!(rows(&got, &["domain", "comm", "dso", "symbol"]), expected);
+    let modes = rows(&report(&path, &["--domain", "2", "-s", "mode"]), &["mode"]);
+    let expected = [row(&["guest-user"], 50, 5_000), row(&["guest-kernel"], 40, 4_000), row(&["unknown"], 10, 1_000)];
+    assert_eq!(modes, expected);
+    for (domain, samples) in
+        [("1", 100), ("3", 1), ("web", 101), ("0", 1), ("02020202-0202-0202-0202-020202020202", 100), ("x", 0)]
+    {
+        let got = report(&path, &["--domain", domain]);
+        assert_eq!(got["events"][0]["samples"].as_u64(), Some(samples), "{domain}");
+    }
+    let text = stdout(Command::new(xprof()).args(["report", "--stdio", "-i"]).arg(&path));
+    let line = "# Domain db: 0.000 s of vCPU time: 90.0% seen running, 0.0% preempted, 10.0% unseen";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("[-] [ran between ticks]"), "{text}");
+    let csv = stdout(
+        Command::new(xprof()).args(["report", "--format", "csv", "-s", "domain", "--no-children", "-i"]).arg(&path),
+    );
+    assert_eq!(csv.lines().nth(1), Some("web,101,50000,71.4286,71.4286"));
+}
+
+#[test]
+fn names_come_from_what_the_user_gives_for_a_domain() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recording(dir.path());
+    let kallsyms = dir.path().join("kallsyms");
+    std::fs::write(&kallsyms, "ffffffff81000000 T guest_idle\nffffffff81000100 T next\n").unwrap();
+    // A program whose function is where the samples are.
+    let source = dir.path().join("hot.c");
+    std::fs::write(&source, "void hot(void) { for (;;) ; }\nvoid _start(void) { hot(); }\n").unwrap();
+    let program = dir.path().join("hot");
+    let options = ["-O0", "-static", "-nostdlib", "-no-pie", "-Wl,-Ttext=0x401000", "-Wl,--build-id=none", "-o"];
+    stdout(Command::new("gcc").args(options).arg(&program).arg(&source));
+    let of = |domain: &str, file: &Path| format!("{domain}={}", file.display());
+    let (for_db, for_web) = (of("db", &kallsyms), of("web", &program));
+    let got = report(&path, &["--guest-kallsyms", &for_db, "--guest-exe", &for_web, "-s", "domain,dso,symbol"]);
+    let expected = [
+        row(&["web", "hot", "hot"], 101, 50_000),
+        row(&["Domain-0", "[unknown]", "0x0000000000401000"], 1, 10_000),
+        row(&["db", "[unknown]", "0x0000000000401000"], 50, 5_000),
+        row(&["db", "[guest.kernel.kallsyms.2]", "guest_idle"], 40, 4_000),
+        row(&["db", "[ran between ticks]", "[ran between ticks]"], 10, 1_000),
+    ];
+    assert_eq!(rows(&got, &["domain", "dso", "symbol"]), expected);
+    // Chains too.
+    let script =
+        stdout(Command::new(xprof()).args(["script", "-F", "ip,sym", "--guest-exe", &for_web, "-i"]).arg(&path));
+    assert!(script.contains(" hot\n"), "{script}");
+    // The kernel's own file does as well as its list.
+    let vmlinux = dir.path().join("vmlinux");
+    let options = [
+        "-O0",
+        "-static",
+        "-nostdlib",
+        "-mcmodel=kernel",
+        "-fno-pic",
+        "-no-pie",
+        "-Wl,-Ttext=0xffffffff81000010",
+        "-o",
+    ];
+    stdout(Command::new("gcc").args(options).arg(&vmlinux).arg(&source));
+    let got = report(&path, &["--guest-vmlinux", &of("2", &vmlinux), "-s", "symbol", "--domain", "db"]);
+    assert!(rows(&got, &["symbol"]).contains(&row(&["hot"], 40, 4_000)), "{got}");
+    // What is missing is said, with what would help.
+    let got = report(&path, &["-s", "symbol", "--domain", "db"]);
+    let advice = got["unnamed"][0]["advice"].as_str().unwrap();
+    assert!(advice.contains("--guest-kallsyms DOM=FILE"), "{advice}");
+    let wrong = of("db", &dir.path().join("nothing"));
+    let got = report(&path, &["--guest-kallsyms", &wrong, "-s", "symbol", "--domain", "db"]);
+    let advice = got["unnamed"][0]["advice"].as_str().unwrap();
+    assert!(advice.contains("the file of --guest-kallsyms cannot be used"), "{advice}");
 }

@@ -48,7 +48,7 @@ impl Reader {
             ModuleKind::Jit { pid } => {
                 return Err(format!("code that process {pid} made at run time is not kept in the recording"));
             }
-            ModuleKind::Ksymbol { .. } | ModuleKind::Pseudo => {
+            ModuleKind::Ksymbol { .. } | ModuleKind::Pseudo | ModuleKind::Guest { .. } | ModuleKind::Hypervisor => {
                 return Err(format!("{path}: has no file that its code could be read from"));
             }
         };

@@ -48,6 +48,15 @@ pub enum Need {
     /// The recorded kernel's own file with symbols, where the user gave one (`--vmlinux`). A file that was given and
     /// cannot be opened is another error than `NotFound`.
     Vmlinux,
+    /// The symbols of the recorded hypervisor, as in Xen's `/proc/xen/xensyms`.
+    Hypervisor,
+    /// Something of a guest: from what the user gave for it, or from the guest itself.
+    Guest {
+        /// Its machine: the id of a Xen domain, the process of a KVM guest.
+        machine: u32,
+        /// What is needed.
+        what: OfGuest,
+    },
     /// This machine's vdso.
     Vdso,
     /// `/tmp/perf-PID.map`, also through `/proc/PID/root`, under its pid in its own namespace.
@@ -55,6 +64,19 @@ pub enum Need {
         /// Process.
         pid: u32,
     },
+}
+
+/// What may be needed of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OfGuest {
+    /// Its kernel's file with symbols (`--guest-vmlinux`).
+    Vmlinux,
+    /// Its `/proc/kallsyms` (`--guest-kallsyms`).
+    Kallsyms,
+    /// Its one program (`--guest-exe`).
+    Program,
+    /// A file by its path in the guest.
+    File(Vec<u8>),
 }
 
 /// Gives bytes. Called from several threads.

@@ -60,8 +60,30 @@ pub enum ModuleKind {
         /// Bytes.
         len: u32,
     },
+    /// The hypervisor, by run-time addresses.
+    Hypervisor,
+    /// Something of a guest: its files and its kernel are none of this machine's.
+    Guest {
+        /// Its machine: the id of a Xen domain, the process of a KVM guest.
+        machine: u32,
+        /// What it is.
+        part: GuestPart,
+    },
     /// `[vsyscall]`, `[stack]`, other pseudo mappings: nothing to look up.
     Pseudo,
+}
+
+/// What a module of a guest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GuestPart {
+    /// Its kernel, by run-time addresses.
+    Kernel,
+    /// A module of its kernel, by run-time addresses.
+    KernelModule,
+    /// A file that a process mapped, by file offsets.
+    File,
+    /// The only program that it runs, linked statically, by run-time addresses.
+    Program,
 }
 
 /// A symbol of the kernel and the address it had while it was recorded: a kernel may lie elsewhere than it was linked for

@@ -5,6 +5,7 @@
 mod archive;
 mod commands;
 mod exit;
+mod guest_files;
 mod input;
 mod naming;
 mod record;

@@ -1,14 +1,16 @@
 //! The options that say where names come from, the same for every view.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
 use xprof_profile::supply::BuildId;
 use xprof_profile::symbols::Symbolizer;
 
-use crate::supply::{FileSupplier, process_of_map};
+use crate::guest_files::GuestOptions;
+use crate::supply::{FileSupplier, HYPERVISOR, process_of_map};
 
 /// Where names come from.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,23 +24,44 @@ pub(crate) struct Naming {
     /// The recorded kernel's kallsyms
     #[arg(long, value_name = "FILE")]
     kallsyms: Option<PathBuf>,
+    /// Xen's symbols: a copy of its /proc/xen/xensyms
+    #[arg(long, value_name = "FILE")]
+    xensyms: Option<PathBuf>,
+    #[command(flatten)]
+    guests: GuestOptions,
 }
 
 impl Naming {
+    /// With the names that a directory recording has beside its data.
+    pub(crate) fn beside(&self, recording: &Path) -> Naming {
+        let mut naming = self.clone();
+        naming.guests.add_beside(recording);
+        naming
+    }
+
+    /// Guests that run one program each: its path by the guest's machine.
+    pub(crate) fn guest_programs(&self, description: &Description) -> FxHashMap<u32, Vec<u8>> {
+        self.guests.programs(description)
+    }
+
     /// The files of a recording.
     pub(crate) fn supplier(&self, description: &Description) -> Arc<FileSupplier> {
         let mut supplier = FileSupplier::new(self.symfs.clone(), self.kallsyms.clone(), self.vmlinux.clone());
-        let id = |entry: &BuildIdEntry| BuildId(entry.build_id.iter().copied().take(20).collect());
-        let maps = description.features.build_ids.iter();
-        supplier.perf_maps = maps.filter_map(|e| Some((process_of_map(&e.path)?, id(e)))).collect();
+        let entries = &description.features.build_ids;
+        supplier.perf_maps = entries.iter().filter_map(|e| Some((process_of_map(&e.path)?, id(e)))).collect();
+        supplier.guests = self.guests.files(description);
+        supplier.xensyms = self.xensyms.clone();
+        supplier.xen = entries.iter().find(|e| e.path == HYPERVISOR).map(id);
         Arc::new(supplier)
     }
 
     /// Names for a recording.
     pub(crate) fn symbolizer(&self, description: &Description) -> Symbolizer {
-        let id = |entry: &BuildIdEntry| BuildId(entry.build_id.iter().copied().take(20).collect());
         let kernel = description.features.build_ids.iter().find(|e| e.path.starts_with(b"[kernel.kallsyms]"));
-        let build_id = kernel.map(id);
-        Symbolizer::new(self.supplier(description)).with_kernel(build_id)
+        Symbolizer::new(self.supplier(description)).with_kernel(kernel.map(id))
     }
+}
+
+fn id(entry: &BuildIdEntry) -> BuildId {
+    BuildId(entry.build_id.iter().copied().take(20).collect())
 }

@@ -13,11 +13,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustc_hash::FxHashMap;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use xprof_backend::sys::file::{File, read_small};
 use xprof_perfdata::source::Source;
 use xprof_profile::supply::{BuildId, Need, Supplier};
 use xprof_profile::symbols::build_id_of_notes;
+
+use crate::guest_files::GuestFiles;
 
 /// Gives files of this machine.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ pub(crate) struct FileSupplier {
     pub(crate) vmlinux: Option<PathBuf>,
     /// Maps of generated code that the recording kept in the cache, by process.
     pub(crate) perf_maps: HashMap<u32, BuildId>,
+    /// Files that the user gave for guests, by machine.
+    pub(crate) guests: FxHashMap<u32, GuestFiles>,
+    /// `--xensyms`, and the build id of the recorded hypervisor.
+    pub(crate) xensyms: Option<PathBuf>,
+    pub(crate) xen: Option<BuildId>,
     /// perf's cache.
     cache: Option<PathBuf>,
     /// Whether a process lives in another mount namespace than we.
@@ -40,7 +48,17 @@ impl FileSupplier {
     /// With the cache of `PERF_BUILDID_DIR`, or else `~/.debug`.
     pub(crate) fn new(symfs: Option<PathBuf>, kallsyms: Option<PathBuf>, vmlinux: Option<PathBuf>) -> FileSupplier {
         let (perf_maps, elsewhere) = (HashMap::new(), Mutex::default());
-        FileSupplier { symfs, kallsyms, vmlinux, perf_maps, cache: cache_directory(), elsewhere }
+        FileSupplier {
+            symfs,
+            kallsyms,
+            vmlinux,
+            perf_maps,
+            guests: FxHashMap::default(),
+            xensyms: None,
+            xen: None,
+            cache: cache_directory(),
+            elsewhere,
+        }
     }
 
     fn path(&self, path: &[u8], pid: Option<u32>) -> io::Result<Arc<dyn Source>> {
@@ -86,6 +104,18 @@ impl FileSupplier {
         open(Path::new("/proc/kallsyms"))
     }
 
+    /// Xen's symbols: those the user gave, those kept when it was recorded, else those of the running one if it is the same.
+    fn hypervisor(&self) -> io::Result<Arc<dyn Source>> {
+        if let Some(path) = &self.xensyms {
+            return given(path);
+        }
+        let Some(recorded) = &self.xen else { return Err(io::ErrorKind::NotFound.into()) };
+        let kept = self.cached(recorded, "kallsyms");
+        let running = read_small(Path::new("/sys/hypervisor/properties/buildid"), SMALL).unwrap_or_default();
+        let is_here = String::from_utf8_lossy(&running).trim() == recorded.to_string();
+        if kept.is_ok() || !is_here { kept } else { open(Path::new("/proc/xen/xensyms")) }
+    }
+
     /// The map of a process: the one that was kept, else the one that is there now, under the number that the process itself knows (the last of `NSpid`).
     fn perf_map(&self, pid: u32) -> io::Result<Arc<dyn Source>> {
         if let Some(kept) = self.perf_maps.get(&pid).and_then(|id| self.cached(id, PERF_MAP).ok()) {
@@ -107,11 +137,19 @@ impl Supplier for FileSupplier {
             Need::Debug { build_id } => self.debug(build_id),
             Need::Kallsyms { build_id } => self.kallsyms(build_id.as_ref()),
             Need::Vmlinux => self.vmlinux.as_deref().map_or(Err(io::ErrorKind::NotFound.into()), given),
+            Need::Guest { machine, what } => {
+                let file = self.guests.get(machine).and_then(|files| files.file(what));
+                file.map_or(Err(io::ErrorKind::NotFound.into()), given)
+            }
+            Need::Hypervisor => self.hypervisor(),
             Need::Vdso => own_vdso(),
             Need::PerfMap { pid } => self.perf_map(*pid),
         }
     }
 }
+
+/// Path of the hypervisor in the table of build ids.
+pub(crate) const HYPERVISOR: &[u8] = b"[hypervisor]";
 
 /// Name in the cache of a map of generated code; its build id is a hash of its bytes.
 pub(crate) const PERF_MAP: &str = "perf-map";

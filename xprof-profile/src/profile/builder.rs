@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::abi::{attr_flag, read_format, record, sample as bit};
+use xprof_perfdata::domain::{RUNNING_EVENT, WAITING_EVENT};
 use xprof_perfdata::events::{Event, Events};
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
@@ -9,8 +10,9 @@ use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::Record;
 use xprof_perfdata::sample::{Sample, SampleView};
 
-use super::cells::{Cell, Cells, Spot};
+use super::cells::{Cell, Cells, Spot, Who};
 use super::chain::{FrameAddr, LinkRegister};
+use super::domains::Origins;
 use super::filter::Filter;
 use super::frames::{FrameId, Frames, StackId};
 use super::key::Key;
@@ -40,6 +42,8 @@ struct Wanted {
     cpu: bool,
     cgroup: bool,
     stacks: bool,
+    domain: bool,
+    vcpu: bool,
 }
 
 /// Adds samples up.
@@ -51,6 +55,7 @@ pub struct Builder {
     pub(super) frames: Frames,
     pub(super) cells: Cells,
     pub(super) lost: Vec<LostCount>,
+    pub(super) origins: Origins,
     wanted: Wanted,
     /// `uname -m` of the recorded machine.
     arch: Option<String>,
@@ -74,6 +79,8 @@ impl Builder {
             cpu: has(&[Key::Cpu]),
             cgroup: has(&[Key::Cgroup]) || !filter.cgroups.is_empty(),
             stacks,
+            domain: has(&[Key::Domain]) || !filter.domains.is_empty() || has_domains(description),
+            vcpu: has(&[Key::Vcpu]),
         };
         Builder {
             keys: keys.to_vec(),
@@ -82,12 +89,18 @@ impl Builder {
             frames: Frames::new(),
             cells: Cells::new(),
             lost: Vec::new(),
+            origins: Origins::new(description.features.domains.as_ref()),
             wanted,
             arch: description.features.arch.clone(),
             sample: Sample::default(),
             last_values: FxHashMap::default(),
             damaged: 0,
         }
+    }
+
+    /// Guests that run one program each: its path by the guest's machine.
+    pub fn set_guest_programs(&mut self, programs: FxHashMap<u32, Vec<u8>>) {
+        self.timeline.set_guest_programs(programs);
     }
 
     /// Takes the next record in time order. A damaged record is counted and left out.
@@ -107,8 +120,8 @@ impl Builder {
                 let event = events.by_id(id.id).map_or(raw.event, |e| e as u32);
                 *self.lost_of(event).totals.get_or_insert(0) += lost;
             }
-            Ok((record, _)) => {
-                self.timeline.apply(&record, raw.misc);
+            Ok((record, id)) => {
+                self.timeline.apply(&record, raw.misc, (id.id, id.pid));
                 self.cells.forget();
             }
             Err(_) => self.damaged += 1,
@@ -138,20 +151,28 @@ impl Builder {
         if !self.filter.takes(&view) {
             return;
         }
+        let who = self.who(raw, &view);
+        if !self.filter.domains.is_empty() && !self.origins.is_one_of(who.origin, &self.filter.domains) {
+            return;
+        }
+        if self.wanted.domain && event.name == RUNNING_EVENT {
+            let period = view.period().unwrap_or(event.attr.sample_period);
+            self.origins.add_time(who.origin, view.addr(), period);
+        }
         const GROUP: u64 = read_format::GROUP | read_format::ID;
         let is_group = event.format.sample_type & bit::READ != 0 && event.format.read_format & GROUP == GROUP;
         let arch = self.arch.as_deref().filter(|_| self.wanted.stacks);
         let link = LinkRegister::of(arch, &event.attr);
         if is_group || self.wanted.cgroup || link.is_some() {
-            return self.whole_sample(raw, &view, (event, link), events, is_group);
+            return self.whole_sample(raw, &view, who, (event, link), events, is_group);
         }
         let period = view.period().unwrap_or(event.attr.sample_period);
         let (ip, pid, tid) = (view.ip(), view.pid(), view.tid());
-        let spot = Spot { ip, pid, tid, event: raw.event, cpu: view.cpu(), misc: raw.misc };
+        let spot = Spot { ip, pid, tid, event: raw.event, cpu: view.cpu(), who, misc: raw.misc };
         if !self.wanted.stacks && self.cells.add_again(&spot, period) {
             return;
         }
-        let cell = self.cell(raw, &view, event.format.sample_type, None);
+        let cell = self.cell(raw, &view, who, event.format.sample_type, None);
         let index = self.cells.add(cell, period);
         if !self.wanted.stacks {
             self.cells.remember(spot, index);
@@ -163,6 +184,7 @@ impl Builder {
         &mut self,
         raw: &RawRecord<'_>,
         view: &SampleView<'_>,
+        who: Who,
         (event, link): (&Event, Option<LinkRegister>),
         events: &Events,
         is_group: bool,
@@ -172,7 +194,7 @@ impl Builder {
             self.damaged += 1;
         } else {
             let link = link.and_then(|link| link.read(&sample));
-            let mut cell = self.cell(raw, view, event.format.sample_type, link);
+            let mut cell = self.cell(raw, view, who, event.format.sample_type, link);
             cell.cgroup = if self.wanted.cgroup { sample.cgroup } else { 0 };
             if is_group {
                 let tid = if event.attr.has(attr_flag::INHERIT) { sample.id.tid } else { 0 };
@@ -184,10 +206,27 @@ impl Builder {
         self.sample = sample;
     }
 
-    fn cell(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, sample_type: u64, link: Option<u64>) -> Cell {
+    /// Which machine a sample is of, and which domain, as far as somebody asks.
+    #[inline]
+    fn who(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>) -> Who {
+        let (guest, machine) = self.timeline.machine(raw.misc, view.id(), view.pid());
+        let asked = self.wanted.domain || self.wanted.vcpu;
+        let origin = if asked { self.origins.of(guest, machine, view.time(), self.wanted.vcpu) } else { 0 };
+        Who { machine, origin }
+    }
+
+    fn cell(
+        &mut self,
+        raw: &RawRecord<'_>,
+        view: &SampleView<'_>,
+        Who { machine, origin }: Who,
+        sample_type: u64,
+        link: Option<u64>,
+    ) -> Cell {
         let wanted = self.wanted;
-        let (pid, mode) = (view.pid(), Mode::of(raw.misc));
-        let thread = if wanted.thread { self.timeline.thread(pid, view.tid()).0 } else { 0 };
+        let mode = Mode::of(raw.misc);
+        let pid = self.timeline.process(machine, view.pid());
+        let thread = if wanted.thread { self.timeline.thread(machine, view.pid(), view.tid()).0 } else { 0 };
         let (mut frame, mut stack) = (FrameId(0), StackId(0));
         if wanted.code {
             frame = self.frames.frame(&self.timeline, pid, mode, FrameAddr::Ip(view.ip()));
@@ -196,7 +235,7 @@ impl Builder {
             stack = self.frames.stack(&self.timeline, pid, mode, frame, view.callchain(), link);
         }
         let cpu = if wanted.cpu && sample_type & bit::CPU != 0 { view.cpu() } else { u32::MAX };
-        Cell { event: raw.event, thread, frame: frame.0, stack: stack.0, cpu, cgroup: 0 }
+        Cell { event: raw.event, thread, frame: frame.0, stack: stack.0, cpu, origin, cgroup: 0 }
     }
 
     /// Adds a sample of a leader that reads its group (`:S`): one for each member that counted something since.
@@ -212,6 +251,12 @@ impl Builder {
     }
 }
 
+/// Whether a recording is of the domains of a Xen host.
+pub fn has_domains(description: &Description) -> bool {
+    description.features.domains.is_some()
+        || description.events.list().iter().any(|event| [RUNNING_EVENT, WAITING_EVENT].contains(&event.name.as_str()))
+}
+
 /// Record types that the timeline or the lost counts care for.
 fn changes_something(kind: u32) -> bool {
     matches!(
@@ -224,5 +269,6 @@ fn changes_something(kind: u32) -> bool {
             | record::CGROUP
             | record::LOST
             | record::LOST_SAMPLES
+            | record::ID_INDEX
     )
 }

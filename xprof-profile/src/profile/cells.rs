@@ -16,6 +16,8 @@ pub(super) struct Cell {
     pub(super) frame: u32,
     pub(super) stack: u32,
     pub(super) cpu: u32,
+    /// See [`super::domains::Origin`].
+    pub(super) origin: u32,
     pub(super) cgroup: u64,
 }
 
@@ -24,6 +26,13 @@ pub(super) struct Cell {
 pub(super) struct Sum {
     pub(super) samples: u64,
     pub(super) period: u64,
+}
+
+/// Whose a sample is: the machine (0: the host), and the [`super::domains::Origin`] where somebody asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) machine: u32,
+    pub(super) origin: u32,
 }
 
 /// Where a sample fell, as the record says it: samples of the same spot belong to the same cell until the timeline
@@ -35,6 +44,7 @@ pub(super) struct Spot {
     pub(super) tid: u32,
     pub(super) event: u32,
     pub(super) cpu: u32,
+    pub(super) who: Who,
     pub(super) misc: u16,
 }
 
@@ -114,8 +124,8 @@ mod tests {
     #[test]
     fn a_remembered_spot_is_the_same_cell_until_forgotten() {
         let mut cells = Cells::new();
-        let cell = Cell { event: 0, thread: 1, frame: 2, stack: 0, cpu: 3, cgroup: 0 };
-        let spot = Spot { ip: 0x1000, pid: 1, tid: 2, event: 0, cpu: 3, misc: 2 };
+        let cell = Cell { event: 0, thread: 1, frame: 2, stack: 0, cpu: 3, origin: 0, cgroup: 0 };
+        let spot = Spot { ip: 0x1000, pid: 1, tid: 2, event: 0, cpu: 3, who: Who::default(), misc: 2 };
         assert!(!cells.add_again(&spot, 5));
         let index = cells.add(cell, 5);
         cells.remember(spot, index);

@@ -30,6 +30,8 @@ pub struct Filter {
     pub symbols: Vec<String>,
     /// Paths of cgroups.
     pub cgroups: Vec<String>,
+    /// Domains, by id, name or UUID.
+    pub domains: Vec<String>,
 }
 
 impl Filter {

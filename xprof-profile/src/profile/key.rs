@@ -7,6 +7,10 @@ use std::sync::Arc;
 /// A sort key of `report -s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
+    /// Name of the domain, or of the guest.
+    Domain,
+    /// vCPU of the domain.
+    Vcpu,
     /// Name of the thread.
     Comm,
     /// Process id.
@@ -30,13 +34,27 @@ pub enum Key {
 }
 
 /// All keys, in the order of the help.
-pub(crate) const ALL: [Key; 10] =
-    [Key::Comm, Key::Pid, Key::Tid, Key::Cpu, Key::Cgroup, Key::Dso, Key::Symbol, Key::Addr, Key::Event, Key::Mode];
+pub(crate) const ALL: [Key; 12] = [
+    Key::Domain,
+    Key::Vcpu,
+    Key::Comm,
+    Key::Pid,
+    Key::Tid,
+    Key::Cpu,
+    Key::Cgroup,
+    Key::Dso,
+    Key::Symbol,
+    Key::Addr,
+    Key::Event,
+    Key::Mode,
+];
 
 impl Key {
     /// Name on the command line and in JSON and CSV.
     pub fn name(self) -> &'static str {
         match self {
+            Key::Domain => "domain",
+            Key::Vcpu => "vcpu",
             Key::Comm => "comm",
             Key::Pid => "pid",
             Key::Tid => "tid",
@@ -53,6 +71,8 @@ impl Key {
     /// Heading in text tables.
     pub fn heading(self) -> &'static str {
         match self {
+            Key::Domain => "Domain",
+            Key::Vcpu => "vCPU",
             Key::Comm => "Command",
             Key::Pid => "Pid",
             Key::Tid => "Tid",
@@ -126,6 +146,6 @@ mod tests {
         }
         assert_eq!("sym".parse(), Ok(Key::Symbol));
         let error = "symbl".parse::<Key>().unwrap_err().to_string();
-        assert!(error.starts_with("unknown sort key \"symbl\"; the keys are comm, pid,"), "{error}");
+        assert!(error.starts_with("unknown sort key \"symbl\"; the keys are domain, vcpu, comm, pid,"), "{error}");
     }
 }

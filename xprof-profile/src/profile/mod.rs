@@ -7,14 +7,16 @@
 mod builder;
 mod cells;
 mod chain;
+mod domains;
 mod filter;
 mod frames;
 mod functions;
 mod key;
 mod rows;
 
-pub use builder::Builder;
+pub use builder::{Builder, has_domains};
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
+pub use domains::{DomainTime, Seen};
 pub use filter::{Filter, TimeRange};
 pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use functions::{Function, Functions, Heat};

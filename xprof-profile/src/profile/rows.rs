@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use xprof_perfdata::domain::{BETWEEN_TICKS, NO_TASK};
 use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
 use super::cells::{Cell, Sum};
+use super::domains::{DomainNames, DomainTime};
 use super::filter::Filter;
 use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
@@ -69,6 +71,8 @@ pub struct Profile {
     pub unnamed: Vec<Unnamed>,
     /// Records that could not be decoded.
     pub damaged: u64,
+    /// The domains of a Xen host with the time that their vCPUs ran, the most first.
+    pub domains: Vec<DomainTime>,
 }
 
 /// The function of every frame.
@@ -87,7 +91,9 @@ impl Builder {
             Names { by_frame: vec![None; self.frames.places().len()], missing: Vec::new() }
         };
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
-        let mut fold = Fold { builder: &self, names: &names, events: &event_names, texts: Texts::default() };
+        let domains = self.domain_names();
+        let mut fold =
+            Fold { builder: &self, domains: &domains, names: &names, events: &event_names, texts: Texts::default() };
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
         for &(ref cell, sum) in self.cells.list() {
@@ -115,7 +121,13 @@ impl Builder {
             keys: self.keys.clone(),
             has_children,
             damaged: self.damaged,
+            domains: self.origins.times(&domains),
         }
+    }
+
+    fn domain_names(&self) -> DomainNames {
+        let comm = |machine| self.timeline.comm(machine, NO_TASK).map(|c| String::from_utf8_lossy(c).into_owned());
+        self.origins.names(comm)
     }
 
     /// Looks up every frame once, module by module, the modules spread over the cores.
@@ -181,6 +193,10 @@ impl Builder {
 
 fn lookup(symbolizer: &Symbolizer, module: &Module, addresses: &[u64]) -> (Vec<Option<Symbol>>, Option<Missing>) {
     match module.kind {
+        ModuleKind::Pseudo if module.path == BETWEEN_TICKS.as_bytes() => {
+            let symbol = Symbol { name: BETWEEN_TICKS.into(), start: 0, size: u64::MAX };
+            (vec![Some(symbol); addresses.len()], None)
+        }
         ModuleKind::Pseudo => (vec![None; addresses.len()], None),
         ModuleKind::Ksymbol { start, len } => {
             let name: Arc<str> = String::from_utf8_lossy(&module.path).into();
@@ -202,6 +218,7 @@ struct Texts {
 
 struct Fold<'a> {
     builder: &'a Builder,
+    domains: &'a DomainNames,
     names: &'a Names,
     events: &'a [Arc<str>],
     texts: Texts,
@@ -246,6 +263,8 @@ impl Fold<'_> {
         let tasks = timeline.tasks();
         let place = self.builder.frames.place(frame);
         match key {
+            Key::Domain => Value::Text(self.domains.name(self.builder.origins.get(cell.origin))),
+            Key::Vcpu => Value::Number(self.builder.origins.get(cell.origin).vcpu),
             Key::Comm => {
                 let name = tasks.key(ThreadId(cell.thread)).comm;
                 let text = || String::from_utf8_lossy(tasks.comm(name)).into();
@@ -298,7 +317,9 @@ impl EventTable {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 let module = fold.builder.frames.place(frame).module;
-                let letter = fold.builder.timeline.modules().mode(module).letter();
+                let modules = fold.builder.timeline.modules();
+                let unseen = modules.get(module).is_some_and(|m| m.path == BETWEEN_TICKS.as_bytes());
+                let letter = if unseen { '-' } else { modules.mode(module).letter() };
                 let values = entry.key().clone();
                 self.rows.push(Row { values, letter, samples: 0, period: 0, children: 0 });
                 *entry.insert(self.rows.len() - 1)

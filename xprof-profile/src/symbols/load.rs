@@ -12,6 +12,8 @@ use super::table::Table;
 use super::{Module, ModuleKind, Reference, Symbol, debug_file, symtab};
 use crate::supply::{BuildId, Need, Supplier};
 
+mod guest;
+
 /// How the kernel marks the path of a mapped file that was deleted (`d_path`).
 const DELETED: &[u8] = b" (deleted)";
 
@@ -65,6 +67,8 @@ pub(crate) fn load(supplier: &dyn Supplier, module: &Module) -> Loaded {
             let symbol = Symbol { name: shown(&module.path).into(), start: *start, size: u64::from(*len) };
             Loaded { names: Names::One(symbol), advice: None }
         }
+        ModuleKind::Hypervisor => guest::hypervisor(supplier),
+        ModuleKind::Guest { machine, part } => guest::load(supplier, module, *machine, *part),
         ModuleKind::Pseudo => Loaded { names: Names::None, advice: None },
     }
 }

@@ -63,8 +63,20 @@ pub(crate) fn with_mini(elf: &Elf, mini: &Elf) -> io::Result<Table> {
 /// # Errors
 /// What reading said; `InvalidData` when its addresses cannot be told.
 pub(crate) fn kernel_table(elf: &Elf, reference: Option<&Reference>) -> io::Result<Table> {
+    by_address(elf, Style::Kernel, reference)
+}
+
+/// The table of a program that runs where it was linked for, by run-time addresses. Empty when it has no symbols.
+///
+/// # Errors
+/// What reading said.
+pub(crate) fn program_table(elf: &Elf) -> io::Result<Table> {
+    by_address(elf, Style::Demangled, None)
+}
+
+fn by_address(elf: &Elf, style: Style, reference: Option<&Reference>) -> io::Result<Table> {
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    let mut table = Table::new(Style::Kernel);
+    let mut table = Table::new(style);
     let Some((symbols, strings)) = symbols_of(elf, b".symtab", SHT_SYMTAB) else { return Ok(table) };
     if elf.kind == ET_REL {
         return Err(invalid("they are those of an object file".into()));

@@ -1,12 +1,14 @@
 //! Modules (perf's DSOs): what mappings point to, each once.
 
 use rustc_hash::FxHashMap;
+use xprof_perfdata::domain::BETWEEN_TICKS;
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::record::{Ksymbol, Mmap, MmapFile};
 
+use super::guest::DEFAULT_GUEST;
 use super::{Mode, build_id};
 use crate::supply::BuildId;
-use crate::symbols::{Module, ModuleKind, Reference};
+use crate::symbols::{GuestPart, Module, ModuleKind, Reference};
 
 /// Index of a module. Dense from 0; the first ones stand for "nothing is mapped there", one per [`Mode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +20,9 @@ const PROT_EXEC: u32 = 4;
 const MAP_HUGETLB: u32 = 0x40000;
 /// Name of the kernel's own map in MMAP records, before the name of its reference symbol.
 const KERNEL: &[u8] = b"[kernel.kallsyms]";
+
+/// What the name of a guest's kernel begins with.
+const GUEST_KERNEL: &[u8] = b"[guest.kernel.kallsyms";
 
 const MODES: [Mode; 6] =
     [Mode::Unknown, Mode::Kernel, Mode::User, Mode::Hypervisor, Mode::GuestKernel, Mode::GuestUser];
@@ -51,10 +56,12 @@ impl Modules {
             table: FxHashMap::default(),
         };
         for mode in MODES {
-            let path = if mode == Mode::Hypervisor { &b"[hypervisor]"[..] } else { b"[unknown]" };
-            let module = Module { path: path.to_vec(), kind: ModuleKind::Pseudo, build_id: None, pid: None };
             // perf prints [unknown] for hypervisor samples too.
-            modules.push(module, b"[unknown]".to_vec(), mode);
+            let (path, kind) = match mode {
+                Mode::Hypervisor => (&b"[hypervisor]"[..], ModuleKind::Hypervisor),
+                _ => (&b"[unknown]"[..], ModuleKind::Pseudo),
+            };
+            modules.push(Module { path: path.to_vec(), kind, build_id: None, pid: None }, path.to_vec(), mode);
         }
         modules.add_build_ids(build_ids);
         modules
@@ -139,8 +146,44 @@ impl Modules {
         self.intern(identity, None, name, Mode::Kernel)
     }
 
+    /// The module of the kernel of a guest, as perf calls it.
+    pub(super) fn guest_kernel(&mut self, machine: u32) -> ModuleId {
+        let path = guest_kernel_name(machine);
+        let kind = ModuleKind::Guest { machine, part: GuestPart::Kernel };
+        self.intern(Identity { path: path.clone(), kind, file: Vec::new() }, None, path, Mode::GuestKernel)
+    }
+
+    /// The module of what is mapped into the kernel of a guest.
+    pub(super) fn guest_mapping(&mut self, mmap: &Mmap, machine: u32) -> ModuleId {
+        if mmap.path.starts_with(GUEST_KERNEL) {
+            return self.guest_kernel(machine);
+        }
+        let (path, kind) = (mmap.path.clone(), ModuleKind::Guest { machine, part: GuestPart::KernelModule });
+        let short = kernel_module_name(&path);
+        self.intern(Identity { path, kind, file: file_identity(&mmap.file) }, None, short, Mode::GuestKernel)
+    }
+
+    /// The module of the one program of a guest.
+    pub(super) fn guest_program(&mut self, machine: u32, path: &[u8]) -> ModuleId {
+        let kind = ModuleKind::Guest { machine, part: GuestPart::Program };
+        let identity = Identity { path: path.to_vec(), kind, file: Vec::new() };
+        self.intern(identity, None, basename(path), Mode::GuestUser)
+    }
+
     /// The module of a user mapping, and whether it is addressed by run-time addresses.
-    pub(super) fn user(&mut self, mmap: &Mmap) -> (ModuleId, bool) {
+    pub(super) fn user(&mut self, mmap: &Mmap, machine: u32) -> (ModuleId, bool) {
+        if mmap.path == BETWEEN_TICKS.as_bytes() {
+            let path = mmap.path.clone();
+            let identity = Identity { path: path.clone(), kind: ModuleKind::Pseudo, file: Vec::new() };
+            return (self.intern(identity, None, path, Mode::Unknown), false);
+        }
+        if machine != 0 {
+            let pseudo = mmap.path.first() == Some(&b'[') || mmap.path.starts_with(b"//");
+            let kind = if pseudo { ModuleKind::Pseudo } else { ModuleKind::Guest { machine, part: GuestPart::File } };
+            let short = if pseudo { mmap.path.clone() } else { basename(&mmap.path) };
+            let identity = Identity { path: mmap.path.clone(), kind, file: file_identity(&mmap.file) };
+            return (self.intern(identity, None, short, Mode::GuestUser), pseudo);
+        }
         let path = &mmap.path[..];
         let anonymous = mmap.flags & MAP_HUGETLB != 0
             || [&b"//anon"[..], b"/dev/zero", b"/anon_hugepage"].iter().any(|p| path.starts_with(p));
@@ -183,6 +226,14 @@ impl Modules {
     /// The mode in which its code runs.
     pub fn mode(&self, id: ModuleId) -> Mode {
         self.modes.get(id.0 as usize).copied().unwrap_or(Mode::Unknown)
+    }
+}
+
+/// `[guest.kernel.kallsyms.MACHINE]`; of the one guest that perf does not tell apart without number.
+fn guest_kernel_name(machine: u32) -> Vec<u8> {
+    match machine {
+        DEFAULT_GUEST => b"[guest.kernel.kallsyms]".to_vec(),
+        machine => format!("[guest.kernel.kallsyms.{machine}]").into_bytes(),
     }
 }
 

@@ -32,7 +32,7 @@ struct Thread {
     id: Option<ThreadId>,
 }
 
-/// All threads, living and dead.
+/// All threads, living and dead, by their number (`Numbers`: of the host the tid).
 #[derive(Debug, Default)]
 pub struct Tasks {
     by_tid: FxHashMap<u32, Thread>,
@@ -46,7 +46,7 @@ impl Tasks {
     /// Only the idle task is known.
     pub fn new() -> Tasks {
         let mut tasks = Tasks::default();
-        tasks.set_comm(IDLE, IDLE, b"swapper");
+        tasks.set_comm(IDLE, (IDLE, IDLE), b"swapper");
         tasks
     }
 
@@ -60,12 +60,12 @@ impl Tasks {
         name
     }
 
-    fn found(&mut self, pid: u32, tid: u32) -> &mut Thread {
-        if !self.by_tid.contains_key(&tid) {
+    fn found(&mut self, number: u32, (pid, tid): (u32, u32)) -> &mut Thread {
+        if !self.by_tid.contains_key(&number) {
             let comm = self.name(format!(":{}", tid as i32).as_bytes());
-            self.by_tid.insert(tid, Thread { pid, comm, id: None });
+            self.by_tid.insert(number, Thread { pid, comm, id: None });
         }
-        let thread = self.by_tid.entry(tid).or_insert(Thread { pid, comm: ThreadName(0), id: None });
+        let thread = self.by_tid.entry(number).or_insert(Thread { pid, comm: ThreadName(0), id: None });
         if thread.pid == u32::MAX && pid != u32::MAX {
             thread.pid = pid;
             thread.id = None;
@@ -73,34 +73,34 @@ impl Tasks {
         thread
     }
 
-    pub(super) fn seen(&mut self, pid: u32, tid: u32) {
-        self.found(pid, tid);
+    pub(super) fn seen(&mut self, number: u32, ids: (u32, u32)) {
+        self.found(number, ids);
     }
 
-    pub(super) fn set_comm(&mut self, pid: u32, tid: u32, comm: &[u8]) {
+    pub(super) fn set_comm(&mut self, number: u32, ids: (u32, u32), comm: &[u8]) {
         let comm = self.name(comm);
-        let thread = self.found(pid, tid);
+        let thread = self.found(number, ids);
         thread.comm = comm;
         thread.id = None;
     }
 
-    pub(super) fn fork(&mut self, task: &Task) {
-        let comm = self.found(task.ppid, task.ptid).comm;
-        self.by_tid.insert(task.tid, Thread { pid: task.pid, comm, id: None });
+    pub(super) fn fork(&mut self, number: u32, parent: u32, task: &Task) {
+        let comm = self.found(parent, (task.ppid, task.ptid)).comm;
+        self.by_tid.insert(number, Thread { pid: task.pid, comm, id: None });
     }
 
-    pub(super) fn thread(&mut self, pid: u32, tid: u32) -> ThreadId {
-        if let Some(Thread { id: Some(id), .. }) = self.by_tid.get(&tid) {
+    pub(super) fn thread(&mut self, number: u32, (pid, tid): (u32, u32)) -> ThreadId {
+        if let Some(Thread { id: Some(id), .. }) = self.by_tid.get(&number) {
             return *id;
         }
-        let thread = self.found(pid, tid);
+        let thread = self.found(number, (pid, tid));
         let key = TaskKey { pid: thread.pid, tid, comm: thread.comm };
         let next = ThreadId(self.keys.len() as u32);
         let id = *self.ids.entry(key).or_insert(next);
         if id == next {
             self.keys.push(key);
         }
-        if let Some(thread) = self.by_tid.get_mut(&tid) {
+        if let Some(thread) = self.by_tid.get_mut(&number) {
             thread.id = Some(id);
         }
         id
@@ -126,8 +126,8 @@ impl Tasks {
         self.comms.get(name.0 as usize).map_or(b"", Vec::as_slice)
     }
 
-    /// The name that the leader of `pid` has now.
-    pub fn leader_comm(&self, pid: u32) -> Option<&[u8]> {
-        self.by_tid.get(&pid).map(|thread| self.comm(thread.comm))
+    /// The name that a thread has now.
+    pub(super) fn comm_of(&self, number: u32) -> Option<&[u8]> {
+        self.by_tid.get(&number).map(|thread| self.comm(thread.comm))
     }
 }

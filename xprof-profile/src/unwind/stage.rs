@@ -165,13 +165,13 @@ impl Stage {
         if !matches!(raw.kind, record::MMAP | record::MMAP2 | record::COMM | record::FORK | record::EXIT) {
             return;
         }
-        let Ok((decoded, _)) = Record::decode(raw, &self.taken) else { return };
+        let Ok((decoded, id)) = Record::decode(raw, &self.taken) else { return };
         match &decoded {
             Record::Comm(comm) if raw.misc & misc::COMM_EXEC != 0 => drop(self.marked.remove(&comm.task.pid)),
             Record::Exit(task) if task.pid == task.tid => drop(self.marked.remove(&task.pid)),
             _ => {}
         }
-        self.timeline.apply(&decoded, raw.misc);
+        self.timeline.apply(&decoded, raw.misc, (id.id, id.pid));
     }
 
     /// Puts the records of a batch, with chains in place of copies, into another one.
@@ -304,7 +304,7 @@ impl Stage {
             ..SampleId::default()
         };
         if let Ok(bytes) = mmap.encode(&id, misc::USER, &event.format) {
-            self.timeline.apply(&mmap, misc::USER);
+            self.timeline.apply(&mmap, misc::USER, (0, pid));
             out.extend(bytes);
         } else {
             self.marked.remove(&pid);

@@ -50,6 +50,8 @@ fields! {
     FLAGS = 25, "flags", 0;
     CGROUP = 26, "cgroup", sample::CGROUP;
     BPF_OUTPUT = 27, "bpf-output", sample::RAW;
+    MACHINE_PID = 28, "machine_pid", 0;
+    VCPU = 29, "vcpu", 0;
 }
 
 impl Fields {

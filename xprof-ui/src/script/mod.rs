@@ -13,13 +13,15 @@ mod sideband;
 mod structured;
 mod text;
 
+use rustc_hash::FxHashMap;
 use xprof_perfdata::abi::{record, sample as bit};
+use xprof_perfdata::domain::Guest;
 use xprof_perfdata::events::{Event, Events};
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
 use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::Record;
-use xprof_perfdata::sample::{Sample, SampleView};
+use xprof_perfdata::sample::Sample;
 use xprof_profile::profile::{Filter, LinkRegister};
 use xprof_profile::symbols::Symbolizer;
 use xprof_profile::timeline::{Mode, Timeline};
@@ -83,6 +85,14 @@ struct EventView {
     tracepoint: Option<TracepointFormat>,
 }
 
+/// Whose the sample in hand is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Whose {
+    guest: Option<Guest>,
+    /// Number of its process ([`Timeline::process`]).
+    process: u32,
+}
+
 /// Prints samples.
 #[derive(Debug)]
 pub struct Script {
@@ -92,6 +102,7 @@ pub struct Script {
     places: Places,
     threads: text::Threads,
     sample: Sample,
+    whose: Whose,
     /// The last whole second and the last period as text: the next sample mostly has the same.
     second: (u64, Vec<u8>),
     period: (u64, Vec<u8>),
@@ -124,6 +135,7 @@ impl Script {
             places: Places::new(symbolizer),
             threads: text::Threads::default(),
             sample: Sample::default(),
+            whose: Whose::default(),
             second: Default::default(),
             period: Default::default(),
             arch: description.features.arch.clone().unwrap_or_default(),
@@ -132,6 +144,11 @@ impl Script {
             rows: 0,
             damaged: 0,
         })
+    }
+
+    /// Guests that run one program each: its path by the guest's machine.
+    pub fn set_guest_programs(&mut self, programs: FxHashMap<u32, Vec<u8>>) {
+        self.timeline.set_guest_programs(programs);
     }
 
     /// What stands before the first sample.
@@ -165,13 +182,13 @@ impl Script {
         if raw.kind == record::SAMPLE {
             return self.sample(raw, events, out);
         }
-        // The reader's own records say nothing of tasks.
-        if raw.kind >= record::USER_START {
+        // The reader's own records say nothing of tasks, but which ids are guests'.
+        if raw.kind >= record::USER_START && raw.kind != record::ID_INDEX {
             return;
         }
         match Record::decode(raw, events) {
             Ok((record, id)) => {
-                self.timeline.apply(&record, raw.misc);
+                self.timeline.apply(&record, raw.misc, (id.id, id.pid));
                 if self.options.format == Format::Text {
                     self.sideband(raw, &record, &id, out);
                 }
@@ -196,7 +213,9 @@ impl Script {
             self.damaged += 1;
             return;
         }
-        let thread = self.timeline.thread(view.pid(), view.tid());
+        let (guest, machine) = self.timeline.machine(raw.misc, view.id(), view.pid());
+        self.whose = Whose { guest, process: self.timeline.process(machine, view.pid()) };
+        let thread = self.timeline.thread(machine, view.pid(), view.tid());
         if !self.options.filter.comms.is_empty() {
             let tasks = self.timeline.tasks();
             let comm = tasks.comm(tasks.key(thread).comm);
@@ -219,9 +238,9 @@ impl Script {
 
     /// The mode in which an address that is no instruction pointer is looked up: perf tries the sample's own first,
     /// then the one that the address speaks for.
-    fn data_mode(&self, raw: &RawRecord<'_>, view: &SampleView<'_>, address: u64) -> Mode {
+    fn data_mode(&self, raw: &RawRecord<'_>, address: u64) -> Mode {
         let own = Mode::of(raw.misc);
-        if self.timeline.map(view.pid(), own, address).is_some() {
+        if self.timeline.map(self.whose.process, own, address).is_some() {
             return own;
         }
         if address >> 63 == 1 { Mode::Kernel } else { Mode::User }

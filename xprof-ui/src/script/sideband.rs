@@ -82,7 +82,8 @@ impl Script {
         };
         let Some(view) = self.views.get(raw.event as usize) else { return };
         let (fields, chain) = (view.fields, view.chains && view.fields.has(super::Fields::IP));
-        let thread = self.timeline.thread(task.0, task.1);
+        let (_, machine) = self.timeline.machine(raw.misc, id.id, id.pid);
+        let thread = self.timeline.thread(machine, task.0, task.1);
         // Records without a sample id: perf takes their own pid and no time.
         let named = id.fields != 0;
         let head = Head {

@@ -53,7 +53,7 @@ impl Script {
 
     fn row(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, thread: ThreadId, event: &Event) -> Row {
         let has = |bits: u64| event.format.sample_type & bits != 0;
-        let (pid, mode) = (view.pid(), Mode::of(raw.misc));
+        let (pid, mode) = (self.whose.process, Mode::of(raw.misc));
         let tasks = self.timeline.tasks();
         let comm = String::from_utf8_lossy(tasks.comm(tasks.key(thread).comm)).into_owned();
         let frame = has(bit::IP).then(|| self.frame(pid, mode, view.ip()));
@@ -93,6 +93,10 @@ impl Script {
         object.insert("comm".into(), row.comm.into());
         object.insert("pid".into(), (view.pid() as i32).into());
         object.insert("tid".into(), (view.tid() as i32).into());
+        if let Some(guest) = self.whose.guest {
+            object.insert("machine_pid".into(), guest.machine_pid.into());
+            object.insert("vcpu".into(), guest.vcpu.into());
+        }
         object.insert("time_ns".into(), view.time().into());
         object.insert("period".into(), view.period().unwrap_or(event.attr.sample_period).into());
         let others = [("cpu", row.cpu.map(Value::from)), ("addr", row.addr.map(Value::from))];

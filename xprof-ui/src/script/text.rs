@@ -144,9 +144,28 @@ impl Script {
         let at = raw.event as usize;
         let Some((fields, chains)) = self.views.get(at).map(|v| (v.fields, v.chains)) else { return };
         let has = |field| fields.has(field);
-        let (pid, mode) = (view.pid(), Mode::of(raw.misc));
-        let head =
-            Head { thread, pid, tid: view.tid(), cpu: view.cpu(), time: view.time(), misc: raw.misc, kind: raw.kind };
+        let (pid, mode) = (self.whose.process, Mode::of(raw.misc));
+        if let Some(guest) = self.whose.guest.filter(|guest| guest.machine_pid != 0) {
+            if has(Fields::MACHINE_PID) {
+                out.extend_from_slice(b"VM:");
+                dec_padded(guest.machine_pid.into(), 5, b' ', out);
+                out.push(b' ');
+            }
+            if has(Fields::VCPU) {
+                out.extend_from_slice(b"VCPU:");
+                dec_padded(guest.vcpu.into(), 3, b'0', out);
+                out.push(b' ');
+            }
+        }
+        let head = Head {
+            thread,
+            pid: view.pid(),
+            tid: view.tid(),
+            cpu: view.cpu(),
+            time: view.time(),
+            misc: raw.misc,
+            kind: raw.kind,
+        };
         self.head(&head, fields, has(Fields::IP) && chains, out);
         if has(Fields::PERIOD) {
             let period = view.period().unwrap_or(period);
@@ -175,7 +194,7 @@ impl Script {
             let address = view.addr();
             hex_padded(address, out);
             if self.views.get(at).is_some_and(|v| v.named_addresses) {
-                let mode = self.data_mode(raw, view, address);
+                let mode = self.data_mode(raw, address);
                 let place = Fields(fields.0 & !Fields::IP.0);
                 self.places.one(&self.timeline, (pid, mode, address), place, out);
             }

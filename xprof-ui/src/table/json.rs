@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 use xprof_profile::profile::{Profile, Row, Value};
 
+use super::domains::domains;
 use super::{Options, percent, shown};
 
 /// Draws `{"schema":1,"events":[{"name","samples","period","lost","rows":[{KEY..,"samples","period","self","children"}]}]}`.
@@ -19,7 +20,10 @@ pub fn json(profile: &Profile, options: &Options, out: &mut String) {
         .collect();
     let unnamed: Vec<Json> =
         profile.unnamed.iter().map(|u| json!({"dso": u.path, "samples": u.samples, "advice": u.advice})).collect();
-    let document = json!({"schema": 1, "events": events, "unnamed": unnamed, "notes": options.notes});
+    let mut document = json!({"schema": 1, "events": events, "unnamed": unnamed, "notes": options.notes});
+    if let (Some(domains), Some(map)) = (domains(profile), document.as_object_mut()) {
+        map.insert("domains".into(), domains);
+    }
     out.push_str(&document.to_string());
     out.push('\n');
 }

@@ -1,10 +1,12 @@
 //! The flat table of a profile, as text, JSON and CSV.
 
 mod csv;
+mod domains;
 mod json;
 mod text;
 
 pub use csv::csv;
+pub use domains::domain_lines;
 pub use json::json;
 pub use text::text;
 

@@ -23,6 +23,7 @@ fn profile() -> Profile {
         }],
         unnamed: vec![Unnamed { path: "/bin/b".into(), samples: 1, advice: "/bin/b: install b-dbgsym".into() }],
         damaged: 0,
+        domains: Vec::new(),
     }
 }
 
@@ -81,4 +82,24 @@ fn csv_is_one_line_a_row() {
     assert_eq!(lines[0], "comm,symbol,samples,period,self,children");
     assert_eq!(lines[2], "a\u{1b}[2J,\"f(int, \"\"x\"\")\",999,1998,66.6000,66.6000");
     assert_eq!(lines.len(), 4);
+}
+
+#[test]
+fn the_time_of_domains_that_was_seen_is_said() {
+    use xprof_profile::profile::{DomainTime, Seen};
+    let seen = Seen { running: 600_000_000, preempted: 300_000_000, unseen: 100_000_000, torn: 2 };
+    let time = |name: &str| DomainTime { name: name.into(), domain: None, seen };
+    let mut many = profile();
+    many.domains = (0..22).map(|at| time(&format!("d{at}"))).collect();
+    let lines = domain_lines(&many);
+    assert_eq!(
+        lines[0],
+        "Domain d0: 1.000 s of vCPU time: 60.0% seen running, 30.0% preempted, 10.0% unseen; 2 stacks may be of two moments"
+    );
+    assert!(lines[20].starts_with("Domains: 2 more: 2.000 s of vCPU time: 60.0%"), "{}", lines[20]);
+    let mut out = String::new();
+    json(&many, &options(), &mut out);
+    let got: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(got["domains"].as_array().map(Vec::len), Some(22));
+    assert_eq!(got["domains"][3]["unseen_ns"], 100_000_000);
 }

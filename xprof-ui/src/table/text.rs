@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xprof_profile::profile::{EventProfile, Key, Profile, Row, Value};
 
-use super::{Options, percent, shown};
+use super::{Options, domain_lines, percent, shown};
 use crate::plain::Plain;
 
 /// Modules without names that are listed below the table.
@@ -30,6 +30,9 @@ pub fn text(profile: &Profile, options: &Options, out: &mut String) {
         let rest = &profile.unnamed[UNNAMED_SHOWN..];
         let samples: u64 = rest.iter().map(|u| u.samples).sum();
         let _ = writeln!(out, "# {samples} samples without names in {} more modules", rest.len());
+    }
+    for line in domain_lines(profile) {
+        let _ = writeln!(out, "# {line}");
     }
     for note in &options.notes {
         let _ = writeln!(out, "# {}", Plain(note));

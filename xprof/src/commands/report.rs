@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ValueEnum;
-use xprof_profile::profile::{Builder, Filter, Key, Profile};
+use xprof_perfdata::header::Description;
+use xprof_profile::profile::{Builder, Filter, Key, Profile, has_domains};
 use xprof_ui::{Format, table};
 
 use crate::naming::Naming;
@@ -29,8 +30,9 @@ pub(crate) struct Options {
     /// The terminal browser: not available in this version
     #[arg(long, hide = true)]
     tui: bool,
-    /// What rows are made of: comm, pid, tid, cpu, cgroup, dso, symbol, addr, event, mode
-    #[arg(short, long, value_name = "KEYS", value_delimiter = ',', default_value = "comm,dso,symbol")]
+    /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, addr, event, mode
+    /// [default: comm,dso,symbol; with domains: domain,comm,dso,symbol]
+    #[arg(short, long, value_name = "KEYS", value_delimiter = ',')]
     sort: Vec<Key>,
     /// Count a function's callees as its own in a column of their own (default where there are call chains)
     #[arg(long, overrides_with = "no_children")]
@@ -54,6 +56,15 @@ pub(crate) struct Options {
     /// Form of the output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: OutputFormat,
+}
+
+impl Options {
+    /// The keys of the rows.
+    fn keys(&self, description: &Description) -> Vec<Key> {
+        let domain = (self.sort.is_empty() && has_domains(description)).then_some(Key::Domain);
+        let usual = if self.sort.is_empty() { &[Key::Comm, Key::Dso, Key::Symbol][..] } else { &self.sort };
+        domain.into_iter().chain(usual.iter().copied()).collect()
+    }
 }
 
 /// Which samples.
@@ -80,6 +91,9 @@ pub(crate) struct FilterOptions {
     /// Only these cgroups
     #[arg(long, value_name = "CGROUP,..", value_delimiter = ',')]
     cgroup: Vec<String>,
+    /// Only these domains (ids, names or UUIDs)
+    #[arg(long, value_name = "DOMAIN,..", value_delimiter = ',')]
+    domain: Vec<String>,
 }
 
 impl FilterOptions {
@@ -93,6 +107,7 @@ impl FilterOptions {
             dsos: self.dso.clone(),
             symbols: self.symbol.clone(),
             cgroups: self.cgroup.clone(),
+            domains: self.domain.clone(),
         })
     }
 }
@@ -156,7 +171,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         Format::Json => table::json(&profile, &view, &mut out),
         Format::Csv => {
             table::csv(&profile, &view, &mut out);
-            for note in view.notes.iter().filter(|_| !global.quiet) {
+            for note in table::domain_lines(&profile).iter().chain(&view.notes).filter(|_| !global.quiet) {
                 eprintln!("xprof: {note}");
             }
         }
@@ -176,7 +191,8 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
     if let Some(text) = &options.time {
         filter.times = time::parse(text, description.features.sample_time)?;
     }
-    let mut builder = Builder::new(&description, &options.sort, filter, children && has_chains);
+    let mut builder = Builder::new(&description, &options.keys(&description), filter, children && has_chains);
+    builder.set_guest_programs(options.naming.guest_programs(&description));
     let end = input::for_each_batch(recording, unwinding, |batch| {
         for record in batch.iter() {
             builder.record(&record, &description.events);
@@ -186,7 +202,7 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
     notes.extend(end.notes.iter().map(input::explain));
     notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
     builder.add_build_ids(&end.description.features.build_ids);
-    let symbolizer = options.naming.symbolizer(&end.description);
+    let symbolizer = options.naming.beside(&options.input).symbolizer(&end.description);
     let profile = builder.finish(&description.events, &symbolizer, children);
     if profile.damaged > 0 {
         notes.push(format!("{} records were damaged and left out", profile.damaged));

@@ -117,8 +117,9 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         format: options.format.into(),
         pipe: recording.is_pipe(),
     };
-    let symbolizer = options.naming.symbolizer(&description);
+    let symbolizer = options.naming.beside(&options.input).symbolizer(&description);
     let mut script = Script::new(&description, symbolizer, view).map_err(anyhow::Error::msg)?;
+    script.set_guest_programs(options.naming.guest_programs(&description));
     let mut stdout = io::stdout().lock();
     let mut out = Vec::with_capacity(2 * PIECE);
     let mut failed = None;

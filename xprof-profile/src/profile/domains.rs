@@ -1,0 +1,218 @@
+//! Which domain a sample is of, what it is called, and how much of its time was seen.
+//!
+//! A domain's id changes with every reboot, and its name may; its UUID stays. So rows are made by what
+//! [`DomainNames::name`] says: the last name that a UUID had, told apart by the id where two domains share one.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::domain::{Domain, Domains, Guest, State, TORN};
+
+use crate::timeline::DEFAULT_GUEST;
+
+/// Who a sample is of. Dense from 0; 0 stands for every sample when nobody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    pub(super) machine: u32,
+    /// -1 where it is not known.
+    pub(super) vcpu: i64,
+    /// Index in the list of domains; `u32::MAX` for a machine that the recording does not tell of.
+    pub(super) domain: u32,
+}
+
+/// The nanoseconds that vCPUs of a domain ran, by how they were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Found running.
+    pub running: u64,
+    /// Found preempted: where it was when it lost its pCPU is known.
+    pub preempted: u64,
+    /// Ran between two ticks, nobody saw where.
+    pub unseen: u64,
+    /// Samples whose stack may be of two moments.
+    pub torn: u64,
+}
+
+/// A domain in a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainTime {
+    /// As the rows call it.
+    pub name: String,
+    /// What the recording says of it; the last one where it was rebooted.
+    pub domain: Option<Domain>,
+    /// Its time.
+    pub seen: Seen,
+}
+
+/// The domains of a recording.
+#[derive(Debug)]
+pub(super) struct Origins {
+    domains: Domains,
+    by_id: FxHashMap<u32, Vec<u32>>,
+    list: Vec<Origin>,
+    index: FxHashMap<Origin, u32>,
+    seen: FxHashMap<u32, Seen>,
+}
+
+impl Origins {
+    pub(super) fn new(domains: Option<&Domains>) -> Origins {
+        let domains = domains.cloned().unwrap_or_default();
+        let mut by_id: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
+        for (at, domain) in domains.list.iter().enumerate() {
+            by_id.entry(domain.id).or_default().push(at as u32);
+        }
+        let mut origins =
+            Origins { domains, by_id, list: Vec::new(), index: FxHashMap::default(), seen: FxHashMap::default() };
+        origins.intern(Origin { machine: 0, vcpu: -1, domain: u32::MAX });
+        origins
+    }
+
+    fn intern(&mut self, origin: Origin) -> u32 {
+        let next = self.list.len() as u32;
+        let index = *self.index.entry(origin).or_insert(next);
+        if index == next {
+            self.list.push(origin);
+        }
+        index
+    }
+
+    /// The origin of a sample: its guest, as far as its id tells, and the machine that it is of.
+    pub(super) fn of(&mut self, guest: Option<Guest>, machine: u32, time: u64, vcpu: bool) -> u32 {
+        let machine = guest.map_or(machine, |guest| guest.machine_pid);
+        let vcpu = guest.filter(|_| vcpu).map_or(-1, |guest| i64::from(guest.vcpu));
+        let domain = self.domain_at(machine, time).unwrap_or(u32::MAX);
+        self.intern(Origin { machine, vcpu, domain })
+    }
+
+    fn domain_at(&self, machine: u32, time: u64) -> Option<u32> {
+        let of_id = self.by_id.get(&machine)?;
+        let there = |at: &&u32| {
+            self.domains.list.get(**at as usize).is_some_and(|domain| (domain.since..=domain.until).contains(&time))
+        };
+        of_id.iter().find(there).or(of_id.last()).copied()
+    }
+
+    pub(super) fn get(&self, index: u32) -> Origin {
+        self.list.get(index as usize).copied().unwrap_or(Origin { machine: 0, vcpu: -1, domain: u32::MAX })
+    }
+
+    fn domain(&self, origin: Origin) -> Option<&Domain> {
+        self.domains.list.get(origin.domain as usize)
+    }
+
+    /// Adds the time of a sample of the event that says how vCPUs were found.
+    pub(super) fn add_time(&mut self, origin: u32, state: u64, period: u64) {
+        let seen = self.seen.entry(origin).or_default();
+        let of_state = match State::of(state) {
+            Some(State::Running) => &mut seen.running,
+            Some(State::Preempted) => &mut seen.preempted,
+            // What is not said was not seen.
+            Some(State::Blocked) | None => &mut seen.unseen,
+        };
+        *of_state = of_state.saturating_add(period);
+        seen.torn += u64::from(state & TORN != 0);
+    }
+
+    /// True when one of `wanted` (ids, names, UUIDs) means this origin.
+    pub(super) fn is_one_of(&self, origin: u32, wanted: &[String]) -> bool {
+        let origin = self.get(origin);
+        let domain = self.domain(origin);
+        wanted.iter().any(|text| {
+            text.parse() == Ok(origin.machine)
+                || domain.is_some_and(|d| d.name == *text || d.uuid_text().eq_ignore_ascii_case(text))
+                || domain.is_none() && origin.machine == 0 && text == HOST
+        })
+    }
+
+    /// What the domains are called. `comm`: the name that a machine's processes without number have.
+    pub(super) fn names(&self, comm: impl Fn(u32) -> Option<String>) -> DomainNames {
+        let list = &self.domains.list;
+        let has_uuid = |domain: &Domain| domain.uuid != [0; 16];
+        let mut last_of_uuid: FxHashMap<[u8; 16], usize> = FxHashMap::default();
+        list.iter().enumerate().filter(|(_, d)| has_uuid(d)).for_each(|(at, d)| {
+            last_of_uuid.insert(d.uuid, at);
+        });
+        // The index of the domain whose name and id stand for it.
+        let stands: Vec<usize> =
+            list.iter().enumerate().map(|(at, d)| last_of_uuid.get(&d.uuid).copied().unwrap_or(at)).collect();
+        let mut sharing: FxHashMap<&str, Vec<usize>> = FxHashMap::default();
+        for at in &stands {
+            let same = sharing.entry(&list[*at].name).or_default();
+            if !same.contains(at) {
+                same.push(*at);
+            }
+        }
+        let domains = stands
+            .iter()
+            .map(|&at| {
+                let Domain { name, id, .. } = &list[at];
+                let shared = sharing.get(name.as_str()).is_some_and(|same| same.len() > 1);
+                match (name.is_empty(), shared) {
+                    (true, _) => format!("domain {id}"),
+                    (false, true) => format!("{name} (id {id})"),
+                    (false, false) => name.clone(),
+                }
+                .into()
+            })
+            .collect();
+        let names = DomainNames { domains, machines: FxHashMap::default() };
+        let others = self.list.iter().filter(|origin| origin.domain == u32::MAX).map(|origin| {
+            let name = match (origin.machine, comm(origin.machine)) {
+                (_, Some(comm)) => comm,
+                (0, None) if list.is_empty() => HOST.to_owned(),
+                (0, None) => "Domain-0".to_owned(),
+                (DEFAULT_GUEST, None) => "guest".to_owned(),
+                (machine, None) => format!("guest {machine}"),
+            };
+            (origin.machine, Arc::from(name))
+        });
+        DomainNames { machines: others.collect(), ..names }
+    }
+
+    /// The domains' time, the most first.
+    pub(super) fn times(&self, names: &DomainNames) -> Vec<DomainTime> {
+        let mut times: FxHashMap<Arc<str>, DomainTime> = FxHashMap::default();
+        for (&index, seen) in &self.seen {
+            let origin = self.get(index);
+            let name = names.name(origin);
+            let new = || DomainTime { name: name.to_string(), domain: None, seen: Seen::default() };
+            let time = times.entry(name.clone()).or_insert_with(new);
+            let newer = |domain: &&Domain| time.domain.as_ref().is_none_or(|known| known.since <= domain.since);
+            if let Some(domain) = self.domain(origin).filter(newer) {
+                time.domain = Some(domain.clone());
+            }
+            let sum = &mut time.seen;
+            sum.running = sum.running.saturating_add(seen.running);
+            sum.preempted = sum.preempted.saturating_add(seen.preempted);
+            sum.unseen = sum.unseen.saturating_add(seen.unseen);
+            sum.torn += seen.torn;
+        }
+        let mut list: Vec<DomainTime> = times.into_values().collect();
+        list.sort_by(|a, b| b.seen.total().cmp(&a.seen.total()).then_with(|| a.name.cmp(&b.name)));
+        list
+    }
+}
+
+/// What the machine that recorded is called where there are no domains.
+const HOST: &str = "host";
+
+impl Seen {
+    /// All of it, ns.
+    pub fn total(&self) -> u64 {
+        self.running.saturating_add(self.preempted).saturating_add(self.unseen)
+    }
+}
+
+/// What domains are called in rows.
+#[derive(Debug)]
+pub(super) struct DomainNames {
+    domains: Vec<Arc<str>>,
+    machines: FxHashMap<u32, Arc<str>>,
+}
+
+impl DomainNames {
+    pub(super) fn name(&self, origin: Origin) -> Arc<str> {
+        let name = self.domains.get(origin.domain as usize).or_else(|| self.machines.get(&origin.machine));
+        name.cloned().unwrap_or_else(|| "".into())
+    }
+}

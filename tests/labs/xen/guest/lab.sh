@@ -1,0 +1,18 @@
+# Sourced by scripts of the lab (`. lab.sh`): what they say of guests.
+
+# up GUEST: waits until its program starts, two minutes at most.
+up() {
+    for try in $(seq 1200); do
+        grep -q '^guest: starts' "/var/log/xen/console/guest-$1.log" 2>/dev/null && return
+        usleep 100000
+    done
+    return 1
+}
+
+# create GUEST [NAME=VALUE..]: a guest of /etc/xen, with these settings in place of its own; returns when its program starts.
+create() {
+    guest=$1
+    shift
+    rm -f "/var/log/xen/console/guest-$guest.log"
+    xl create -q "/etc/xen/$guest.cfg" "$@" && up "$guest"
+}

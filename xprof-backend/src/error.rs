@@ -63,6 +63,9 @@ pub enum Error {
     /// A recording that `replay` was to read is unusable.
     #[error(transparent)]
     Recording(#[from] xprof_perfdata::Error),
+    /// Xen does not answer, or refuses.
+    #[error(transparent)]
+    Xen(#[from] crate::sys::xen::XenError),
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),

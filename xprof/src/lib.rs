@@ -57,6 +57,8 @@ enum Command {
     Stat(commands::stat::Options),
     /// List the events that this machine can measure
     List(commands::list::Options),
+    /// List the domains of this Xen host, and how they spend their time
+    Domains(commands::domains::Options),
     /// Say what can be measured here, what cannot, and the command that would change it
     Doctor(commands::doctor::Options),
     /// Pack a recording with the symbols it needs, to be read on another machine
@@ -94,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Script(options) => commands::script::run(options, &cli.global),
         Command::Stat(options) => commands::stat::run(options, &cli.global),
         Command::List(options) => commands::list::run(options, &cli.global),
+        Command::Domains(options) => commands::domains::run(options, &cli.global),
         Command::Doctor(options) => commands::doctor::run(options, &cli.global),
         Command::Archive(options) => commands::archive::run(options, &cli.global),
     };

@@ -8,6 +8,7 @@ use std::io;
 use xprof_backend::event::catalog;
 use xprof_backend::machine::Machine;
 use xprof_backend::proc::Permissions;
+use xprof_backend::sys::xen::{XenError, is_dom0};
 use xprof_backend::{Error, sys};
 
 /// Why it failed, and what to type next.
@@ -54,6 +55,7 @@ pub(crate) fn of(error: &Error) -> Option<Advice> {
             format!("ulimit -n {needed}   (as root, or measure all with `-a`, which needs one per CPU)"),
         ),
         Error::NoTarget { what } => no_target(&machine, what),
+        Error::Xen(error) => of_xen(&machine, error),
         Error::Os { attempt, source } => of_call(&machine, &facts, attempt, source),
         _ => None,
     }
@@ -255,6 +257,31 @@ fn needs_pmu(machine: &Machine, event: &str) -> bool {
     xprof_backend::event::parse_on(event, machine).is_ok_and(|groups| {
         groups.iter().flat_map(|g| &g.events).any(|e| [HARDWARE, HW_CACHE, RAW].contains(&e.attr.kind))
     })
+}
+
+/// Xen's doors.
+fn of_xen(machine: &Machine, error: &XenError) -> Option<Advice> {
+    match error {
+        XenError::NotXen => advice("there are no domains here; this machine itself can be recorded", "xprof record -a"),
+        XenError::NotDom0 => advice(
+            "Xen answers such questions to dom0 alone; this guest can record itself",
+            "in dom0: xprof record --all-domains   (here: xprof record -a)",
+        ),
+        XenError::NoDriver => advice("the driver of hypercalls is not loaded", "sudo modprobe xen-privcmd"),
+        XenError::NoPermission(_) => advice("only root may make hypercalls", "sudo xprof domains"),
+        XenError::Lockdown(mode) => advice(
+            format!("the kernel is locked down ({mode})"),
+            "secure boot off, or lockdown=none on dom0's command line",
+        ),
+        XenError::Version { major, minor, .. } => {
+            advice(format!("this xprof knows Xen 4.13 to 4.22, and this is {major}.{minor}"), "a newer xprof")
+        }
+        XenError::DomainGone(_) => advice("it was destroyed, or has shut down", "xprof domains"),
+        XenError::Call { source, .. } if source.raw_os_error() == Some(errno::PERM) && !is_dom0(machine) => {
+            advice("Xen answers such questions to dom0 alone", "in dom0: xprof domains")
+        }
+        _ => None,
+    }
 }
 
 fn no_target(machine: &Machine, what: &str) -> Option<Advice> {

@@ -8,6 +8,7 @@
 //! * [`ring`]: the ring buffer shared with the kernel (or with a simulated one).
 //! * [`clock`], [`limits`]: clocks, resource limits. [`cpuid`]: what the CPU says of itself.
 //! * [`process`]: a command that waits to be started; [`signal`]: signals as bytes of a pipe.
+//! * [`xen`]: hypercalls, and memory of guests.
 //! * [`mod@file`]: the one place where files are opened.
 
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod perf;
 pub mod process;
 pub mod ring;
 pub mod signal;
+pub mod xen;
 
 /// Counts what the calling thread allocates, for tests of loops that must not.
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Nothing is inferred that can be tried: the checks open real events. Exit status 0 when recording works.
 
 mod checks;
+mod xen;
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};

@@ -32,10 +32,11 @@ pub(super) fn all() -> Vec<Check> {
     list.push(files(&machine));
     list.push(rate(&facts));
     list.extend(obstacles(&facts));
+    list.extend(super::xen::all());
     list
 }
 
-fn check(name: &'static str, state: State, found: impl Into<String>, command: Option<String>) -> Check {
+pub(super) fn check(name: &'static str, state: State, found: impl Into<String>, command: Option<String>) -> Check {
     Check { name, state, found: found.into(), command }
 }
 

@@ -1,0 +1,514 @@
+//! The hypercalls that xprof makes, as safe functions of bounded cost.
+//!
+//! One buffer serves all calls: entries of a multicall, the domctls they point to, and the contexts that Xen copies out.
+//! A call that sees many vCPUs is one trip through privcmd, whose price under Xen is that of the trip.
+
+use std::io;
+use std::mem::offset_of;
+
+use super::abi::{
+    self, AffinityCall, Bitmap, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo, PmuParams, PoolCall,
+    SchedulerCall, Sysctl, VcpuContextCall, VcpuInfoCall, context32, context64, domctl, hypercall, sysctl,
+};
+use super::error::XenError;
+use super::gate::{BATCH_MAX, Gate, Privcmd};
+use super::memory::{Buffer, Mapping};
+
+/// Result of a hypercall.
+pub type Result<T> = std::result::Result<T, XenError>;
+
+/// Calls of one multicall, at most.
+pub const CALLS_MAX: usize = 128;
+/// Contexts of one multicall, at most.
+const CONTEXTS_MAX: usize = 32;
+/// Where the domctls of a multicall begin, behind its entries.
+const CALLS_AT: usize = CALLS_MAX * size_of::<MulticallEntry>();
+/// Where bulk data begin.
+const BULK_AT: usize = CALLS_AT + CALLS_MAX * size_of::<Domctl>() + 512;
+const BULK_LEN: usize = CONTEXTS_MAX * context64::SIZE;
+const BUFFER_LEN: usize = (BULK_AT + BULK_LEN).next_multiple_of(4096);
+/// Offset of the union in a domctl, and in a sysctl.
+const DOMCTL_BODY: usize = offset_of!(Domctl, body);
+const SYSCTL_BODY: usize = offset_of!(Sysctl, body);
+/// Domain ids end below this (`DOMID_FIRST_RESERVED`).
+const DOMAINS_MAX: usize = 0x7ff0;
+/// pCPUs of a bitmap.
+const CPUS_MAX: usize = 4096;
+
+/// What Xen says of a domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainInfo {
+    /// Its id.
+    pub id: u16,
+    /// [`abi::domain_flag`].
+    pub flags: u32,
+    /// Frames of 4096 bytes that it has.
+    pub pages: u64,
+    /// Frames that it may have.
+    pub max_pages: u64,
+    /// ns that its vCPUs ran.
+    pub cpu_time: u64,
+    /// vCPUs that are online.
+    pub online_vcpus: u32,
+    /// vCPUs that it can have.
+    pub vcpus: u32,
+    /// UUID.
+    pub uuid: [u8; 16],
+    /// cpupool; `None` for a domain that is in none.
+    pub pool: Option<u32>,
+    /// Devices that Xen emulates for it (`XEN_X86_EMU_*`); 0 where Xen does not say.
+    pub emulation: u32,
+}
+
+impl DomainInfo {
+    /// True for a flag of [`abi::domain_flag`].
+    pub fn is(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What Xen says of a vCPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VcpuInfo {
+    /// It is up.
+    pub online: bool,
+    /// It waits for an event.
+    pub blocked: bool,
+    /// It is on a pCPU.
+    pub running: bool,
+    /// ns that it ran, up to now.
+    pub cpu_time: u64,
+    /// The pCPU it is or was last on.
+    pub cpu: u32,
+}
+
+/// The registers of a vCPU that a profiler looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// Frame pointer.
+    pub rbp: u64,
+    /// Selectors of code and stack.
+    pub cs: u16,
+    /// See [`Context::cs`].
+    pub ss: u16,
+    /// PV: it is in its kernel.
+    pub in_kernel: bool,
+    /// CR0.
+    pub cr0: u64,
+    /// PV: CR3 of user space, as [`Context::cr3`]; 0 when there is none.
+    pub user_cr3: u64,
+    /// CR3; of a PV domain in Xen's own order of bits.
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// PV: top of the kernel's stack.
+    pub kernel_sp: u64,
+}
+
+/// A cpupool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolInfo {
+    /// Its number.
+    pub id: u32,
+    /// `XEN_SCHEDULER_*`: [`abi::scheduler_name`].
+    pub scheduler: u32,
+}
+
+/// Xen, with the versions of its interfaces.
+#[derive(Debug)]
+pub struct Hypervisor {
+    gate: Box<dyn Gate>,
+    buffer: Buffer,
+    version: (u16, u16),
+    domctl: u32,
+    sysctl: u32,
+}
+
+fn is(error: &io::Error, number: i32) -> bool {
+    error.raw_os_error() == Some(number)
+}
+
+impl Hypervisor {
+    /// Opens privcmd and finds out what this Xen speaks.
+    ///
+    /// # Errors
+    /// Why dom0's doors are closed, see [`XenError`].
+    pub fn open() -> Result<Hypervisor> {
+        Hypervisor::through(Box::new(Privcmd::open()?))
+    }
+
+    pub(super) fn through(gate: Box<dyn Gate>) -> Result<Hypervisor> {
+        let buffer = gate.buffer(BUFFER_LEN).map_err(|e| XenError::call("take memory for hypercalls", e))?;
+        let mut xen = Hypervisor { gate, buffer, version: (0, 0), domctl: 0, sysctl: 0 };
+        let version = xen
+            .simple(hypercall::VERSION, abi::version::VERSION)
+            .map_err(|error| XenError::refused(&crate::machine::Machine::here(), error))?;
+        xen.version = ((version >> 16) as u16, version as u16);
+        xen.domctl = xen.probe("domctl", &domctl::VERSIONS, |xen, version| {
+            xen.domctl = version;
+            xen.domctl(domctl::INFO, 0)
+        })?;
+        xen.sysctl = xen.probe("sysctl", &sysctl::VERSIONS, |xen, version| {
+            xen.sysctl = version;
+            xen.sysctl_call(sysctl::PHYSINFO, |_| {})
+        })?;
+        Ok(xen)
+    }
+
+    /// The version that is not refused with EACCES: Xen looks at it before everything else.
+    fn probe(
+        &mut self,
+        interface: &'static str,
+        versions: &[u32],
+        mut call: impl FnMut(&mut Hypervisor, u32) -> io::Result<i64>,
+    ) -> Result<u32> {
+        for &version in versions {
+            match call(self, version) {
+                Err(error) if is(&error, libc::EACCES) => {}
+                Err(error) if is(&error, libc::EPERM) => {
+                    return Err(XenError::refused(&crate::machine::Machine::here(), error));
+                }
+                Err(error) => return Err(XenError::call(format!("answer a first {interface}"), error)),
+                Ok(_) => return Ok(version),
+            }
+        }
+        let (major, minor) = self.version;
+        Err(XenError::Version { major, minor, interface })
+    }
+
+    /// Xen's version, major and minor.
+    pub fn version(&self) -> (u16, u16) {
+        self.version
+    }
+
+    /// Versions of domctl and sysctl.
+    pub fn interfaces(&self) -> (u32, u32) {
+        (self.domctl, self.sysctl)
+    }
+
+    /// One trip through privcmd that does nothing: what other calls are compared with.
+    pub fn null_call(&self) -> Result<()> {
+        self.simple(hypercall::VERSION, abi::version::VERSION)
+            .map(|_| ())
+            .map_err(|e| XenError::call("say its version", e))
+    }
+
+    fn simple(&self, op: u64, command: u64) -> io::Result<i64> {
+        // SAFETY: of these calls Xen writes nothing, or to our own buffer, whose address is the second argument.
+        unsafe { self.gate.hypercall(op, [command, self.buffer.address(BULK_AT), 0, 0, 0]) }
+    }
+
+    /// What follows the number of the version, e.g. `.7`.
+    pub fn extra_version(&mut self) -> Option<String> {
+        self.buffer.clear(BULK_AT, abi::version::EXTRA_LEN);
+        self.simple(hypercall::VERSION, abi::version::EXTRA).ok()?;
+        Some(self.buffer.text(BULK_AT, abi::version::EXTRA_LEN))
+    }
+
+    /// Xen's own command line.
+    pub fn command_line(&mut self) -> Option<String> {
+        self.buffer.clear(BULK_AT, abi::version::COMMAND_LINE_LEN);
+        self.simple(hypercall::VERSION, abi::version::COMMAND_LINE).ok()?;
+        Some(self.buffer.text(BULK_AT, abi::version::COMMAND_LINE_LEN))
+    }
+
+    /// Xen's build id.
+    pub fn build_id(&mut self) -> Option<Vec<u8>> {
+        self.buffer.put(BULK_AT, 64u32);
+        let len = usize::try_from(self.simple(hypercall::VERSION, abi::version::BUILD_ID).ok()?).ok()?;
+        Some((0..len.min(64)).map(|at| self.buffer.u8(BULK_AT + 4 + at)).collect())
+    }
+
+    /// The vPMU's mode (`XENPMU_MODE_*`: 0 off, 1 self, 2 hv, 4 all).
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where Xen was started without `vpmu`, and in a PVH dom0 always.
+    pub fn vpmu(&mut self) -> io::Result<(u64, u64)> {
+        let mut ask = |command: u64| {
+            let params = PmuParams { major: 0, minor: 1, value: 0, vcpu: 0, pad: 0 };
+            self.buffer.clear(BULK_AT, size_of::<PmuParams>());
+            self.buffer.put(BULK_AT + offset_of!(PmuParams, minor), params.minor);
+            self.simple(hypercall::XENPMU, command)?;
+            Ok::<_, io::Error>(self.buffer.u64(BULK_AT + offset_of!(PmuParams, value)))
+        };
+        // XENPMU_mode_get, XENPMU_feature_get.
+        Ok((ask(0)?, ask(2)?))
+    }
+
+    /// pCPUs that are online, and their speed in kHz.
+    pub fn cpus(&mut self) -> Result<(u32, u32)> {
+        self.sysctl_call(sysctl::PHYSINFO, |_| {}).map_err(|e| XenError::call("describe the machine", e))?;
+        let body = CALLS_AT + SYSCTL_BODY;
+        Ok((self.buffer.u32(body + offset_of!(PhysInfo, cpus)), self.buffer.u32(body + offset_of!(PhysInfo, khz))))
+    }
+
+    /// Fills in the call number `slot`: a domctl with an empty body.
+    fn prepare(&mut self, slot: usize, command: u32, domain: u16) -> usize {
+        let at = CALLS_AT + slot * size_of::<Domctl>();
+        self.buffer.clear(at, size_of::<Domctl>());
+        self.buffer.put(at, command);
+        self.buffer.put(at + offset_of!(Domctl, version), self.domctl);
+        self.buffer.put(at + offset_of!(Domctl, domain), domain);
+        at + DOMCTL_BODY
+    }
+
+    /// Makes the prepared call of slot 0.
+    fn prepared(&self) -> io::Result<i64> {
+        // SAFETY: Xen writes to the domctl, which lies in our buffer, and through handles in it, which all functions here
+        // point into the buffer's bulk part, with its length.
+        unsafe { self.gate.hypercall(hypercall::DOMCTL, [self.buffer.address(CALLS_AT), 0, 0, 0, 0]) }
+    }
+
+    fn domctl(&mut self, command: u32, domain: u16) -> io::Result<i64> {
+        self.prepare(0, command, domain);
+        self.prepared()
+    }
+
+    fn sysctl_call(&mut self, command: u32, fill: impl FnOnce(&mut Buffer)) -> io::Result<i64> {
+        self.buffer.clear(CALLS_AT, size_of::<Sysctl>());
+        self.buffer.put(CALLS_AT, command);
+        self.buffer.put(CALLS_AT + offset_of!(Sysctl, version), self.sysctl);
+        fill(&mut self.buffer);
+        // SAFETY: as in `prepared`.
+        unsafe { self.gate.hypercall(hypercall::SYSCTL, [self.buffer.address(CALLS_AT), 0, 0, 0, 0]) }
+    }
+
+    /// All domains, by id.
+    pub fn domains(&mut self) -> Result<Vec<DomainInfo>> {
+        let stride = abi::domain_stride(self.domctl);
+        let room = (BULK_LEN / stride) as u32;
+        let mut list: Vec<DomainInfo> = Vec::new();
+        let body = CALLS_AT + SYSCTL_BODY;
+        loop {
+            let first = list.last().map_or(0, |last| last.id + 1);
+            let bulk = self.buffer.address(BULK_AT);
+            self.sysctl_call(sysctl::DOMAINS, |buffer| {
+                buffer.put(body + offset_of!(DomainListCall, first), first);
+                buffer.put(body + offset_of!(DomainListCall, max), room);
+                buffer.put(body + offset_of!(DomainListCall, buffer), bulk);
+            })
+            .map_err(|e| XenError::call("list the domains", e))?;
+            let num = self.buffer.u32(body + offset_of!(DomainListCall, num)).min(room);
+            for index in 0..num as usize {
+                let info = self.info(BULK_AT + index * stride);
+                if list.last().is_none_or(|last| last.id < info.id) {
+                    list.push(info);
+                }
+            }
+            if num < room || list.len() >= DOMAINS_MAX || list.last().is_none_or(|last| last.id < first) {
+                return Ok(list);
+            }
+        }
+    }
+
+    fn info(&self, at: usize) -> DomainInfo {
+        let b = &self.buffer;
+        let pool = b.u32(at + offset_of!(DomainInfoEntry, pool));
+        DomainInfo {
+            id: b.u16(at),
+            flags: b.u32(at + offset_of!(DomainInfoEntry, flags)),
+            pages: b.u64(at + offset_of!(DomainInfoEntry, total_pages)),
+            max_pages: b.u64(at + offset_of!(DomainInfoEntry, max_pages)),
+            cpu_time: b.u64(at + offset_of!(DomainInfoEntry, cpu_time)),
+            online_vcpus: b.u32(at + offset_of!(DomainInfoEntry, online_vcpus)),
+            // XEN_INVALID_MAX_VCPU_ID is ~0: none.
+            vcpus: b.u32(at + offset_of!(DomainInfoEntry, max_vcpu)).wrapping_add(1).min(8192),
+            uuid: b.bytes(at + offset_of!(DomainInfoEntry, handle)),
+            pool: (pool != u32::MAX).then_some(pool),
+            emulation: if cfg!(target_arch = "x86_64") { b.u32(at + abi::emulation_flags_at(self.domctl)) } else { 0 },
+        }
+    }
+
+    /// Asks about vCPUs, `CALLS_MAX` in one trip; `answers` gets one for each: `None` when the vCPU is not there.
+    pub fn vcpus(&mut self, asked: &[(u16, u32)], answers: &mut Vec<Option<VcpuInfo>>) -> Result<()> {
+        answers.clear();
+        for batch in asked.chunks(CALLS_MAX) {
+            for (slot, &(domain, vcpu)) in batch.iter().enumerate() {
+                let body = self.prepare(slot, domctl::VCPU, domain);
+                self.buffer.put(body, vcpu);
+            }
+            self.multicall(batch.len())?;
+            answers.extend((0..batch.len()).map(|slot| {
+                let body = CALLS_AT + slot * size_of::<Domctl>() + DOMCTL_BODY;
+                let b = &self.buffer;
+                (self.result(slot) == 0).then(|| VcpuInfo {
+                    online: b.u8(body + offset_of!(VcpuInfoCall, online)) != 0,
+                    blocked: b.u8(body + offset_of!(VcpuInfoCall, blocked)) != 0,
+                    running: b.u8(body + offset_of!(VcpuInfoCall, running)) != 0,
+                    cpu_time: b.u64(body + offset_of!(VcpuInfoCall, cpu_time)),
+                    cpu: b.u32(body + offset_of!(VcpuInfoCall, cpu)),
+                })
+            }));
+        }
+        Ok(())
+    }
+
+    /// The registers of vCPUs, 32 in one trip; `wide` says for each whether its domain has 64-bit registers. Xen stops a
+    /// vCPU for the moment in which it copies them.
+    pub fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<()> {
+        answers.clear();
+        for batch in asked.chunks(CONTEXTS_MAX) {
+            for (slot, &(domain, vcpu, _)) in batch.iter().enumerate() {
+                let body = self.prepare(slot, domctl::CONTEXT, domain);
+                let context = self.buffer.address(BULK_AT + slot * context64::SIZE);
+                self.buffer.put(body, vcpu);
+                self.buffer.put(body + offset_of!(VcpuContextCall, context), context);
+            }
+            self.multicall(batch.len())?;
+            answers.extend(batch.iter().enumerate().map(|(slot, &(.., wide))| {
+                let at = BULK_AT + slot * context64::SIZE;
+                (self.result(slot) == 0).then(|| if wide { self.context64(at) } else { self.context32(at) })
+            }));
+        }
+        Ok(())
+    }
+
+    fn context64(&self, at: usize) -> Context {
+        let b = &self.buffer;
+        Context {
+            rip: b.u64(at + context64::RIP),
+            rsp: b.u64(at + context64::RSP),
+            rbp: b.u64(at + context64::RBP),
+            cs: b.u16(at + context64::CS),
+            ss: b.u16(at + context64::SS),
+            in_kernel: b.u32(at + context64::FLAGS) & abi::IN_KERNEL != 0,
+            cr0: b.u64(at + context64::CR),
+            user_cr3: b.u64(at + context64::CR + 8),
+            cr3: b.u64(at + context64::CR + 3 * 8),
+            cr4: b.u64(at + context64::CR + 4 * 8),
+            kernel_sp: b.u64(at + context64::KERNEL_SP),
+        }
+    }
+
+    fn context32(&self, at: usize) -> Context {
+        let b = &self.buffer;
+        Context {
+            rip: b.u32(at + context32::EIP).into(),
+            rsp: b.u32(at + context32::ESP).into(),
+            rbp: b.u32(at + context32::EBP).into(),
+            cs: b.u16(at + context32::CS),
+            ss: 0,
+            in_kernel: b.u32(at + context32::FLAGS) & abi::IN_KERNEL != 0,
+            cr0: b.u32(at + context32::CR).into(),
+            user_cr3: 0,
+            cr3: b.u32(at + context32::CR + 3 * 4).into(),
+            cr4: b.u32(at + context32::CR + 4 * 4).into(),
+            kernel_sp: 0,
+        }
+    }
+
+    /// Makes `count` prepared domctls in one hypercall.
+    fn multicall(&mut self, count: usize) -> Result<()> {
+        for slot in 0..count {
+            let at = slot * size_of::<MulticallEntry>();
+            let call = self.buffer.address(CALLS_AT + slot * size_of::<Domctl>());
+            self.buffer.clear(at, size_of::<MulticallEntry>());
+            self.buffer.put(at, hypercall::DOMCTL);
+            self.buffer.put(at + offset_of!(MulticallEntry, args), call);
+        }
+        // SAFETY: as in `prepared`, for each of the entries.
+        unsafe { self.gate.hypercall(hypercall::MULTICALL, [self.buffer.address(0), count as u64, 0, 0, 0]) }
+            .map_err(|e| XenError::call(format!("answer {count} calls at once"), e))?;
+        Ok(())
+    }
+
+    fn result(&self, slot: usize) -> i64 {
+        self.buffer.u64(slot * size_of::<MulticallEntry>() + offset_of!(MulticallEntry, result)) as i64
+    }
+
+    fn of_domain(domain: u16, attempt: &str, error: io::Error) -> XenError {
+        if is(&error, libc::ESRCH) {
+            XenError::DomainGone(domain)
+        } else {
+            XenError::call(format!("{attempt} domain {domain}"), error)
+        }
+    }
+
+    /// Stops all vCPUs of a domain, when Xen has them stopped. Counted: each call wants an [`Hypervisor::unpause`].
+    pub fn pause(&mut self, domain: u16) -> Result<()> {
+        self.domctl(domctl::PAUSE, domain).map(|_| ()).map_err(|e| Self::of_domain(domain, "pause", e))
+    }
+
+    /// Takes one [`Hypervisor::pause`] back.
+    pub fn unpause(&mut self, domain: u16) -> Result<()> {
+        self.domctl(domctl::UNPAUSE, domain).map(|_| ()).map_err(|e| Self::of_domain(domain, "unpause", e))
+    }
+
+    /// Bits of a PV guest's registers: 32 or 64.
+    pub fn address_size(&mut self, domain: u16) -> Result<u32> {
+        self.domctl(domctl::ADDRESS_SIZE, domain).map_err(|e| Self::of_domain(domain, "tell the word size of", e))?;
+        Ok(self.buffer.u32(CALLS_AT + DOMCTL_BODY))
+    }
+
+    /// The highest guest frame of a domain.
+    pub fn maximum_frame(&mut self, domain: u16) -> Result<u64> {
+        self.buffer.clear(BULK_AT, 8);
+        self.buffer.put(BULK_AT, domain);
+        let answer = self.simple(hypercall::MEMORY, abi::MEMORY_MAXIMUM_GPFN);
+        answer.map(|highest| highest as u64).map_err(|e| Self::of_domain(domain, "tell the memory size of", e))
+    }
+
+    /// Weight and cap of a domain under credit or credit2.
+    pub fn weight(&mut self, domain: u16, scheduler: u32) -> Option<(u16, u16)> {
+        if !matches!(abi::scheduler_name(scheduler), "credit" | "credit2") {
+            return None;
+        }
+        let body = self.prepare(0, domctl::SCHEDULER, domain);
+        self.buffer.put(body, scheduler);
+        self.buffer.put(body + offset_of!(SchedulerCall, command), domctl::SCHEDULER_GET);
+        self.prepared().ok()?;
+        let at = |offset| self.buffer.u16(body + offset);
+        Some((at(offset_of!(SchedulerCall, weight)), at(offset_of!(SchedulerCall, cap))))
+    }
+
+    /// The pCPUs a vCPU may run on (hard affinity), below `cpus`.
+    pub fn affinity(&mut self, domain: u16, vcpu: u32, cpus: u32) -> Option<Vec<u32>> {
+        let cpus = cpus.min(CPUS_MAX as u32);
+        let body = self.prepare(0, domctl::AFFINITY, domain);
+        self.buffer.clear(BULK_AT, CPUS_MAX / 8);
+        let bits = self.buffer.address(BULK_AT);
+        self.buffer.put(body, vcpu);
+        self.buffer.put(body + offset_of!(AffinityCall, flags), domctl::AFFINITY_HARD);
+        self.buffer.put(body + offset_of!(AffinityCall, hard) + offset_of!(Bitmap, bits), bits);
+        self.buffer.put(body + offset_of!(AffinityCall, hard) + offset_of!(Bitmap, len), cpus);
+        self.prepared().ok()?;
+        Some(self.bitmap(cpus))
+    }
+
+    fn bitmap(&self, len: u32) -> Vec<u32> {
+        (0..len).filter(|bit| self.buffer.u8(BULK_AT + (bit / 8) as usize) >> (bit % 8) & 1 == 1).collect()
+    }
+
+    /// The cpupools.
+    pub fn pools(&mut self) -> Vec<PoolInfo> {
+        let mut list: Vec<PoolInfo> = Vec::new();
+        let body = CALLS_AT + SYSCTL_BODY;
+        while list.len() < CPUS_MAX {
+            let next = list.last().map_or(0, |pool| pool.id + 1);
+            let bits = self.buffer.address(BULK_AT);
+            let answer = self.sysctl_call(sysctl::POOL, |buffer| {
+                buffer.put(body, sysctl::POOL_INFO);
+                buffer.put(body + offset_of!(PoolCall, pool), next);
+                buffer.put(body + offset_of!(PoolCall, cpus) + offset_of!(Bitmap, bits), bits);
+                buffer.put(body + offset_of!(PoolCall, cpus) + offset_of!(Bitmap, len), CPUS_MAX as u32);
+            });
+            let id = self.buffer.u32(body + offset_of!(PoolCall, pool));
+            if answer.is_err() || id < next {
+                break;
+            }
+            list.push(PoolInfo { id, scheduler: self.buffer.u32(body + offset_of!(PoolCall, scheduler)) });
+        }
+        list
+    }
+
+    /// Maps frames of a domain read-only (guest frames; of a PV domain machine frames), at most 512. Frames that Xen refuses
+    /// are not there in the mapping.
+    pub fn map(&self, domain: u16, frames: &[u64]) -> Result<Mapping> {
+        debug_assert!(frames.len() <= BATCH_MAX);
+        self.gate.map(domain, frames).map_err(|e| Self::of_domain(domain, "give memory of", e))
+    }
+}

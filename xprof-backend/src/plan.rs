@@ -35,6 +35,21 @@ pub enum CallGraph {
     None,
     /// Frame pointers, by the kernel (on arm64 also the link register, for the leaf's caller).
     FramePointers,
+    /// Kernel half by the kernel; of the user half the registers and a copy of the stack, `size` bytes of it (a multiple
+    /// of 8, at most 65,528), for whoever unwinds it.
+    StackCopies {
+        /// Bytes.
+        size: u32,
+    },
+    /// By the CPU's own record of calls and returns (last branch records in call-stack mode); user space only.
+    LastBranches,
+}
+
+impl CallGraph {
+    /// Bytes that call chains add to a sample, at most.
+    pub fn copied(self) -> u32 {
+        if let CallGraph::StackCopies { size } = self { size } else { 0 }
+    }
 }
 
 /// A recording to be made.

@@ -28,6 +28,14 @@ pub enum Need {
         /// Process whose mount namespace the path is in.
         pid: Option<u32>,
     },
+    /// The very file that a process mapped, where whoever records holds it open: its path may lead nowhere, or to another
+    /// file.
+    Mapped {
+        /// Path as recorded, with the kernel's mark of a deleted file.
+        path: Vec<u8>,
+        /// Build id, when the recording says it.
+        build_id: Option<BuildId>,
+    },
     /// The binary of a build id from the cache `~/.debug` (perf's layout: `.build-id/xx/yyy../elf`, `/kallsyms`, `/vdso`, `/debug`).
     Cached {
         /// Build id.

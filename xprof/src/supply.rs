@@ -133,6 +133,8 @@ impl Supplier for FileSupplier {
     fn supply(&self, need: &Need) -> io::Result<Arc<dyn Source>> {
         match need {
             Need::Path { path, pid } => self.path(path, *pid),
+            // Only a recorder holds files.
+            Need::Mapped { .. } => Err(io::ErrorKind::NotFound.into()),
             Need::Cached { build_id, kind } => self.cached(build_id, kind),
             Need::Debug { build_id } => self.debug(build_id),
             Need::Kallsyms { build_id } => self.kallsyms(build_id.as_ref()),

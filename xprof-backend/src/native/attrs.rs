@@ -3,7 +3,7 @@
 //! Bytes per sample decide how much a ring holds, so a sample carries what perf's would and no more: the CPU only where
 //! events are not bound to tasks, the period only where it varies, an id only where there is more than one event.
 
-use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format, sample, software};
+use xprof_perfdata::abi::{attr_flag as flag, branch, event_type, read_format, sample, software};
 use xprof_perfdata::attr::Attr;
 
 use crate::event::{EventGroup, EventSpec};
@@ -54,6 +54,36 @@ pub(crate) struct Completed {
 /// LR, SP and PC: what perf takes on arm64 to find a leaf's caller.
 const ARM64_LEAF_REGS: u64 = 1 << 30 | 1 << 31 | 1 << 32;
 
+/// The registers that perf takes for unwinding: on x86 all but the segments of data, on arm64 all.
+const UNWIND_REGS: u64 = if cfg!(target_arch = "aarch64") { (1 << 33) - 1 } else { 0x00ff_0fff };
+
+/// Asks for call chains.
+fn stacks(how: CallGraph, attr: &mut Attr) {
+    if how != CallGraph::None {
+        attr.sample_type |= sample::CALLCHAIN;
+    }
+    match how {
+        CallGraph::None => {}
+        CallGraph::FramePointers => {
+            if cfg!(target_arch = "aarch64") {
+                attr.sample_type |= sample::REGS_USER;
+                attr.sample_regs_user |= ARM64_LEAF_REGS;
+            }
+        }
+        CallGraph::StackCopies { size } => {
+            attr.sample_type |= sample::REGS_USER | sample::STACK_USER;
+            attr.sample_regs_user |= UNWIND_REGS;
+            attr.sample_stack_user = size;
+            attr.flags |= flag::EXCLUDE_CALLCHAIN_USER;
+        }
+        CallGraph::LastBranches => {
+            attr.sample_type |= sample::BRANCH_STACK;
+            attr.branch_sample_type |= branch::USER | branch::CALL_STACK | branch::NO_FLAGS | branch::NO_CYCLES;
+            attr.flags |= flag::EXCLUDE_CALLCHAIN_USER;
+        }
+    }
+}
+
 /// True when events are bound to tasks, not to CPUs.
 pub(crate) fn of_tasks(target: &Target) -> bool {
     matches!(target, Target::Processes(_) | Target::Threads(_) | Target::Command(_))
@@ -75,13 +105,7 @@ pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes:
             if !tasks || plan.cpus.is_some() {
                 attr.sample_type |= sample::CPU;
             }
-            if plan.call_graph == CallGraph::FramePointers {
-                attr.sample_type |= sample::CALLCHAIN;
-                if cfg!(target_arch = "aarch64") {
-                    attr.sample_type |= sample::REGS_USER;
-                    attr.sample_regs_user |= ARM64_LEAF_REGS;
-                }
-            }
+            stacks(plan.call_graph, &mut attr);
             match attr.kind {
                 event_type::TRACEPOINT => attr.sample_type |= sample::RAW | sample::CPU,
                 event_type::BREAKPOINT => attr.sample_type |= sample::ADDR,

@@ -78,6 +78,19 @@ impl Pages {
         Pages { samples, side_band: (samples / 2).clamp(1, (256 << 10) / page.min(256 << 10)) }
     }
 
+    /// Room for a quarter of a second of samples with stack copies of `copied` bytes, taken at `hz` on each of `cpus` CPUs.
+    pub(crate) fn for_copies(self, copied: u32, hz: u64, cpus: usize) -> Pages {
+        /// Bytes of the rest of a sample, about.
+        const REST: u64 = 512;
+        /// Bytes of all rings, at most.
+        const ALL: u64 = 512 << 20;
+        let page = ring::page_size() as u64;
+        let bytes = (u64::from(copied) + REST).saturating_mul(hz) / 4;
+        let bytes = bytes.min(64 << 20).min(ALL / (cpus as u64).max(1));
+        let samples = usize::try_from((bytes / page).max(1)).map_or(self.samples, usize::next_power_of_two);
+        Pages { samples: samples.max(self.samples), ..self }
+    }
+
     /// The next smaller size; `None` when it would be useless.
     pub(crate) fn smaller(self) -> Option<Pages> {
         (self.samples > 4).then(|| Pages { samples: self.samples / 2, side_band: (self.side_band / 2).max(1) })

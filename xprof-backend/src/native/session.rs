@@ -19,7 +19,7 @@ use super::worker::{Control, MESSAGE_BYTES, UNDER_WAY, Worker};
 use super::{Kernel, attach, cpus, default_event};
 use crate::event::EventGroup;
 use crate::machine::Machine;
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Rate, Target};
 use crate::sys::file::{open_directory, read_small};
 use crate::sys::{clock, perf, ring};
 use crate::{Description, Drained, Error, Message, Result, Session, Stats};
@@ -27,6 +27,8 @@ use crate::{Description, Drained, Error, Message, Result, Session, Stats};
 /// CPUs for one worker, and workers at most: one thread keeps up with many rings, and every thread costs wake-ups.
 const CPUS_PER_WORKER: usize = 8;
 const MOST_WORKERS: usize = 16;
+/// Samples per second and CPU that rings are sized for when nobody knows, Hz.
+const USUAL_RATE: u64 = 997;
 
 /// A session of `perf_event_open`.
 #[derive(Debug)]
@@ -79,7 +81,11 @@ impl NativeSession {
                 return Err(Error::Other(format!("a ring of {samples} pages: the number must be a power of two")));
             }
             Some(samples) => Pages { samples, side_band: Pages::usual().side_band.min(samples) },
-            None => Pages::usual(),
+            None => match (plan.call_graph.copied(), plan.rate) {
+                (0, _) => Pages::usual(),
+                (copied, Rate::Frequency(hz)) => Pages::usual().for_copies(copied, hz.min(max_rate()), cpus.len()),
+                (copied, _) => Pages::usual().for_copies(copied, USUAL_RATE, cpus.len()),
+            },
         };
         let whole = pages;
         loop {

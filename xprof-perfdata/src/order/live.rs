@@ -34,6 +34,8 @@ impl Live {
         if let Some(last) = self.until.get_mut(ring as usize) {
             *last = until.max(*last);
         }
+        // A ring that says nothing for long must not hold everything in memory.
+        self.order.relieve();
         let all = self.until.iter().copied().min().unwrap_or(u64::MAX);
         // At the instant itself another record may still come.
         self.order.let_go(all.saturating_sub(1));

@@ -98,7 +98,11 @@ fn on_disk(path: &[u8]) -> &[u8] {
 pub(crate) fn file_of(supplier: &dyn Supplier, module: &Module) -> Result<Elf, String> {
     let (path, pid) = (&module.path[..], module.pid);
     let mut why = String::from("is not here");
-    let mut found = None;
+    let mapped = Need::Mapped { path: path.to_vec(), build_id: module.build_id.clone() };
+    let mut found = supplier.supply(&mapped).ok().and_then(|source| accept(source, module.build_id.as_ref(), &mut why));
+    if found.is_some() {
+        return found.ok_or(why);
+    }
     // A deleted file's path may hold another file by now: only a build id tells.
     if !path.ends_with(DELETED) || module.build_id.is_some() {
         // With a build id to check it by, a container's file may also come from this machine.

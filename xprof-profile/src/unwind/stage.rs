@@ -174,6 +174,19 @@ impl Stage {
         self.timeline.apply(&decoded, raw.misc, (id.id, id.pid));
     }
 
+    /// [`Stage::see`] for whole records, undecoded and without event (records of what was running).
+    pub fn see_all(&mut self, mut bytes: &[u8]) {
+        while let Some((head, _)) = bytes.split_first_chunk::<8>() {
+            let kind = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+            let misc = u16::from_le_bytes([head[4], head[5]]);
+            let size = usize::from(u16::from_le_bytes([head[6], head[7]]));
+            let Some((whole, rest)) = bytes.split_at_checked(size.max(8)) else { return };
+            let body = whole.get(8..).unwrap_or_default();
+            self.see(&RawRecord { kind, misc, body, time: 0, event: u32::MAX, offset: 0 });
+            bytes = rest;
+        }
+    }
+
     /// Puts the records of a batch, with chains in place of copies, into another one.
     pub fn batch(&mut self, batch: &Batch, out: &mut Batch) {
         out.bytes.clear();

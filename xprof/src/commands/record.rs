@@ -28,9 +28,13 @@ pub(crate) struct Options {
     /// Record call stacks, the best there are
     #[arg(short = 'g')]
     pub(crate) stacks: bool,
-    /// Record call stacks by this method: fp (frame pointers)
+    /// Record call stacks by this method: fp (frame pointers), dwarf[,BYTES] (copies of the stack, unwound at once), lbr (the
+    /// CPU's own record of calls)
     #[arg(long, value_name = "MODE", value_parser = values::call_graph)]
     pub(crate) call_graph: Option<values::CallGraphMode>,
+    /// Write the stack copies themselves, as perf does, not the call chains made of them
+    #[arg(long)]
+    pub(crate) keep_stacks: bool,
     /// Processes with all their threads
     #[arg(short, long = "pid", value_name = "PID,..", value_parser = values::ids, conflicts_with_all = ["threads", "all", "cgroup"])]
     pub(crate) processes: Option<values::Numbers>,

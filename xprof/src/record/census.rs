@@ -42,20 +42,13 @@ impl Census {
     }
 
     /// Walks whole records. `other` is given what is neither a sample nor a loss: kind, misc, and the whole record.
-    pub(crate) fn walk(&mut self, mut bytes: &[u8], mut other: impl FnMut(u32, u16, &[u8])) {
-        while let Some((head, _)) = bytes.split_first_chunk::<8>() {
-            let kind = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]);
-            let flags = u16::from_ne_bytes([head[4], head[5]]);
-            let size = usize::from(u16::from_ne_bytes([head[6], head[7]]));
-            let Some((whole, rest)) = bytes.split_at_checked(size.max(8)) else { return };
-            match kind {
-                record::SAMPLE => self.sample(flags, whole),
-                record::LOST => self.lost = self.lost.saturating_add(word(whole, 16)),
-                record::LOST_SAMPLES => self.lost = self.lost.saturating_add(word(whole, 8)),
-                _ => other(kind, flags, whole),
-            }
-            bytes = rest;
-        }
+    pub(crate) fn walk(&mut self, bytes: &[u8], mut other: impl FnMut(u32, u16, &[u8])) {
+        each(bytes, |kind, flags, whole| match kind {
+            record::SAMPLE => self.sample(flags, whole),
+            record::LOST => self.lost = self.lost.saturating_add(word(whole, 16)),
+            record::LOST_SAMPLES => self.lost = self.lost.saturating_add(word(whole, 8)),
+            _ => other(kind, flags, whole),
+        });
     }
 
     fn sample(&mut self, flags: u16, whole: &[u8]) {
@@ -91,6 +84,18 @@ impl Census {
 /// True for the records of guests, by the cpumode.
 pub(super) fn is_of_guest(flags: u16) -> bool {
     matches!(flags & misc::CPUMODE_MASK, misc::GUEST_KERNEL | misc::GUEST_USER)
+}
+
+/// Gives each of whole records: kind, misc, and the whole record.
+pub(crate) fn each(mut bytes: &[u8], mut give: impl FnMut(u32, u16, &[u8])) {
+    while let Some((head, _)) = bytes.split_first_chunk::<8>() {
+        let kind = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]);
+        let flags = u16::from_ne_bytes([head[4], head[5]]);
+        let size = usize::from(u16::from_ne_bytes([head[6], head[7]]));
+        let Some((whole, rest)) = bytes.split_at_checked(size.max(8)) else { return };
+        give(kind, flags, whole);
+        bytes = rest;
+    }
 }
 
 /// Offset of pid in the body of a sample of this type; `None` when it has none.

@@ -4,6 +4,7 @@
 //! * [`child`]: the command; [`control`]: signals and `--control` as events of one channel.
 //! * [`running`], [`facts`]: what is there before the first sample.
 //! * [`mod@run`]: the loop between the session and the writer.
+//! * [`unwinding`]: call chains in place of stack copies, between the session and the writer.
 //! * [`writer`]: recordings being written: [`output`] names files, [`rounds`] keeps order, [`compress`] packs,
 //!   [`guests`] keeps what the next file needs of domains, [`census`] counts, [`keep`] holds what the report will need.
 
@@ -20,6 +21,7 @@ pub(crate) mod plan;
 mod rounds;
 mod run;
 mod running;
+mod unwinding;
 pub(crate) mod values;
 mod writer;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use xprof_backend::event::EventGroup;
 use xprof_backend::plan::{CallGraph, Plan, Rate, Target};
 
-use super::values::{BackendChoice, Control, Frequency, RingSize, Switch};
+use super::values::{BackendChoice, CallGraphMode, Control, Frequency, RingSize, STACK_SIZE, Switch};
 use crate::commands::record::Options;
 use crate::exit::Failure;
 
@@ -53,6 +53,8 @@ pub(crate) struct File {
     pub(crate) path: Option<PathBuf>,
     /// zstd level.
     pub(crate) compression: Option<i32>,
+    /// Stack copies are written as they are, for perf to unwind.
+    pub(crate) keeps_stacks: bool,
     /// Each finished file gets a name with the time of day.
     pub(crate) stamped: bool,
 }
@@ -79,10 +81,12 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         },
         rate_is_asked: options.frequency.is_some() || options.count.is_some(),
         cpus: options.cpus.map(|list| list.0),
-        call_graph: if options.stacks || options.call_graph.is_some() {
-            CallGraph::FramePointers
-        } else {
-            CallGraph::None
+        call_graph: match (options.call_graph, options.stacks) {
+            (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
+            (Some(CallGraphMode::Lbr), _) => CallGraph::LastBranches,
+            (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size },
+            (None, true) => CallGraph::StackCopies { size: STACK_SIZE },
+            (None, false) => CallGraph::None,
         },
         inherit: !options.no_inherit,
         mmap_pages: options.mmap_pages.map(|size| pages(size, page)).transpose()?,
@@ -108,6 +112,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         file: File {
             path: (!to_stdout).then(|| options.output.unwrap_or_else(|| "perf.data".into())),
             compression: options.compression,
+            keeps_stacks: options.keep_stacks,
             stamped: options.switch_output.is_some(),
         },
         report: options.report,
@@ -196,7 +201,10 @@ mod tests {
         assert_eq!(r.plan.call_graph, CallGraph::None);
         assert!(r.plan.inherit && !r.plan.overwrite && !r.plan.start_disabled);
         assert_eq!((r.plan.cpus, r.plan.mmap_pages, r.plan.clockid), (None, None, None));
-        assert_eq!(r.file, File { path: Some("perf.data".into()), compression: None, stamped: false });
+        assert_eq!(
+            r.file,
+            File { path: Some("perf.data".into()), compression: None, keeps_stacks: false, stamped: false }
+        );
         assert_eq!(r.run, Run::default());
         assert_eq!(r.backend, BackendChoice::Auto);
         assert!(!r.report);
@@ -257,10 +265,12 @@ mod tests {
 
     #[test]
     fn call_graphs() {
-        assert_eq!(plan(&["-g"]).plan.call_graph, CallGraph::FramePointers);
+        assert_eq!(plan(&["-g"]).plan.call_graph, CallGraph::StackCopies { size: 32_768 });
+        let dwarf = plan(&["-g", "--call-graph", "dwarf,8192", "--keep-stacks"]);
+        assert_eq!(dwarf.plan.call_graph, CallGraph::StackCopies { size: 8192 });
+        assert!(dwarf.file.keeps_stacks);
+        assert_eq!(plan(&["--call-graph", "lbr"]).plan.call_graph, CallGraph::LastBranches);
         assert_eq!(plan(&["--call-graph", "fp"]).plan.call_graph, CallGraph::FramePointers);
-        let error = try_plan(&["--call-graph", "dwarf"]).unwrap_err().to_string();
-        assert!(error.contains("dwarf is not available in this version; --call-graph fp is"), "{error}");
     }
 
     #[test]

@@ -12,11 +12,12 @@ use xprof_backend::plan::Target;
 use xprof_backend::replay::Replay;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal};
-use xprof_backend::{Backend, Message, Session, Stats};
+use xprof_backend::{Backend, Drained, Message, Session, Stats};
 use xprof_perfdata::feature::Features;
 
 use super::control::{Command, Ends, Event, Listener};
 use super::plan::Recording;
+use super::unwinding::Unwinding;
 use super::values::{BackendChoice, Switch};
 use super::writer::{Sink, Totals};
 use super::{child, facts, output, running};
@@ -68,8 +69,10 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
         BackendChoice::Simulated(_) => facts::of_nowhere(&recording),
         _ => Features::default(),
     };
-    let (mut sink, pending) =
-        Sink::create(recording.file.clone(), session.as_ref(), recording.plan.overwrite, features)?;
+    let unwinds = live && !recording.file.keeps_stacks;
+    let unwinding = unwinds.then(|| Unwinding::new(session.describe(), &recording.plan)).flatten();
+    let (to, overwrite) = (recording.file.clone(), recording.plan.overwrite);
+    let (mut sink, pending) = Sink::create(to, session.as_ref(), overwrite, features, unwinding.as_ref())?;
     if live {
         sink.synthesized(&running::kernel(&machine, session.describe(), &mut notes))?;
     }
@@ -88,6 +91,7 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
         synthesis: Some(synthesis),
         child,
         sink,
+        unwinding,
         quiet: global.quiet,
         target: recording.plan.target.clone(),
         overwrite: recording.plan.overwrite,
@@ -114,6 +118,8 @@ struct Run {
     synthesis: Option<Receiver<Vec<u8>>>,
     child: Option<Child>,
     sink: Sink,
+    /// What puts call chains in place of stack copies.
+    unwinding: Option<Unwinding>,
     quiet: bool,
     target: Target,
     overwrite: bool,
@@ -172,6 +178,7 @@ impl Run {
 
     fn message(&mut self, message: Message) -> anyhow::Result<Option<End>> {
         match message {
+            Message::Drained(drained) if self.unwinding.is_some() => self.unwind(drained)?,
             Message::Drained(drained) => {
                 self.sink.drained(&drained).with_context(|| self.sink.cannot_write())?;
                 self.session.recycle(drained.bytes);
@@ -186,7 +193,30 @@ impl Run {
         Ok(None)
     }
 
+    /// Takes what a ring held through the unwinding to the writer.
+    fn unwind(&mut self, drained: Drained) -> anyhow::Result<()> {
+        self.sink.hold(&drained.bytes);
+        if let Some(unwinding) = &mut self.unwinding {
+            unwinding.push(drained);
+        }
+        self.write_unwound()
+    }
+
+    fn write_unwound(&mut self) -> anyhow::Result<()> {
+        let Some(unwinding) = &mut self.unwinding else { return Ok(()) };
+        while let Some(records) = unwinding.next(|buffer| self.session.recycle(buffer)) {
+            self.sink.in_order(records).with_context(|| self.sink.cannot_write())?;
+        }
+        Ok(())
+    }
+
     fn synthesized(&mut self, records: Option<Vec<u8>>) -> anyhow::Result<()> {
+        if let Some(unwinding) = &mut self.unwinding {
+            match &records {
+                Some(records) => unwinding.synthesized(records),
+                None => unwinding.synthesis_done(),
+            }
+        }
         let written = match records {
             Some(records) => self.sink.synthesized(&records),
             None => {
@@ -245,6 +275,9 @@ impl Run {
 
     fn begin_file(&mut self) -> anyhow::Result<()> {
         self.end_synthesis()?;
+        if let Some(unwinding) = &mut self.unwinding {
+            unwinding.begin_file();
+        }
         let mut notes = Vec::new();
         if let Some(path) = self.sink.switch(&mut notes)? {
             notes.push(format!("wrote {}", path.display()));
@@ -265,7 +298,7 @@ impl Run {
     fn end_synthesis(&mut self) -> anyhow::Result<()> {
         let Some(rest) = self.synthesis.take() else { return Ok(()) };
         for records in rest.iter() {
-            self.sink.synthesized(&records).with_context(|| self.sink.cannot_write())?;
+            self.synthesized(Some(records))?;
         }
         self.synthesized(None)
     }
@@ -319,7 +352,7 @@ impl Run {
             }
             end => end,
         };
-        let mut notes = Vec::new();
+        let mut notes = self.unwinding.as_ref().map(Unwinding::notes).unwrap_or_default();
         let (totals, path) = self.sink.finish(&stats, &mut notes)?;
         let own = match end {
             End::Command(status) => Some(status),
@@ -339,7 +372,10 @@ impl Run {
         while let Ok(message) = self.messages.recv() {
             self.message(message)?;
         }
-        Ok(())
+        if let Some(unwinding) = &mut self.unwinding {
+            unwinding.finish();
+        }
+        self.write_unwound()
     }
 }
 

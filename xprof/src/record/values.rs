@@ -5,7 +5,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::unwinding::SIZE_MAX;
+
 use xprof_backend::simulated::Simulated;
+
+/// Bytes of a stack copy when nothing is said.
+pub(crate) const STACK_SIZE: u32 = 32 << 10;
 
 /// CPU numbers above this are typing errors (the kernel's NR_CPUS ends far below).
 const CPU_MAX: u32 = 1 << 20;
@@ -24,6 +29,10 @@ pub(crate) enum Frequency {
 pub(crate) enum CallGraphMode {
     /// Frame pointers.
     Fp,
+    /// Copies of the stack, of this many bytes, unwound by call frame information.
+    Dwarf(u32),
+    /// The CPU's record of calls.
+    Lbr,
 }
 
 /// `-m`.
@@ -94,10 +103,17 @@ pub(crate) fn period(text: &str) -> Result<u64, String> {
 
 /// `fp`; the modes that are not there yet are named.
 pub(crate) fn call_graph(text: &str) -> Result<CallGraphMode, String> {
-    match text.split(',').next().unwrap_or_default() {
-        "fp" => Ok(CallGraphMode::Fp),
-        mode @ ("dwarf" | "lbr") => Err(format!("{mode} is not available in this version; --call-graph fp is")),
-        _ => Err("fp is what this version knows".into()),
+    let (mode, size) = text.split_once(',').map_or((text, None), |(mode, size)| (mode, Some(size)));
+    match (mode, size) {
+        // perf's other parts (print types, limits) say how to report.
+        ("fp", _) => Ok(CallGraphMode::Fp),
+        ("lbr", _) => Ok(CallGraphMode::Lbr),
+        ("dwarf", None) => Ok(CallGraphMode::Dwarf(STACK_SIZE)),
+        ("dwarf", Some(size)) => match size.parse::<u32>().ok().map(|bytes| bytes.next_multiple_of(8)) {
+            Some(bytes @ 8..=SIZE_MAX) => Ok(CallGraphMode::Dwarf(bytes)),
+            _ => Err(format!("{size}: a stack copy has 8 to {SIZE_MAX} bytes")),
+        },
+        _ => Err("fp, dwarf or lbr".into()),
     }
 }
 
@@ -246,11 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn call_graph_modes_that_are_not_there_are_named() {
+    fn call_graph_modes() {
         assert_eq!(call_graph("fp"), Ok(CallGraphMode::Fp));
-        assert_eq!(call_graph("dwarf,8192").unwrap_err(), "dwarf is not available in this version; --call-graph fp is");
-        assert_eq!(call_graph("lbr").unwrap_err(), "lbr is not available in this version; --call-graph fp is");
-        assert!(call_graph("magic").is_err());
+        assert_eq!(call_graph("dwarf"), Ok(CallGraphMode::Dwarf(32_768)));
+        assert_eq!(call_graph("dwarf,8190"), Ok(CallGraphMode::Dwarf(8192)));
+        assert_eq!(call_graph("dwarf,65528"), Ok(CallGraphMode::Dwarf(65_528)));
+        assert_eq!(call_graph("lbr"), Ok(CallGraphMode::Lbr));
+        for wrong in ["magic", "dwarf,0", "dwarf,65529", "dwarf,x", "dwarf,"] {
+            assert!(call_graph(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

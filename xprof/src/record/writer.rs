@@ -16,13 +16,14 @@ use xprof_perfdata::record::Record;
 use xprof_perfdata::sample::SampleId;
 use xprof_perfdata::write::{Output, Writer};
 
-use super::census::Census;
+use super::census::{self, Census};
 use super::compress::{DECOMPRESSED_MAX, Packer};
 use super::guests::Guests;
-use super::keep::Keep;
+use super::keep::{HeldFiles, Keep};
 use super::output::{self, Pending};
 use super::plan;
 use super::rounds::Rounds;
+use super::unwinding::Unwinding;
 
 /// The header is refreshed this often at first, and half as often each time after that..
 const REFRESH_FIRST: Duration = Duration::from_millis(50);
@@ -45,6 +46,8 @@ pub(crate) struct Totals {
 pub(crate) struct Sink {
     to: plan::File,
     events: Events,
+    /// Where held files are shared.
+    held: Option<HeldFiles>,
     /// Programs and kernels that are nowhere on this machine.
     images: Vec<Image>,
     clockid: Option<i32>,
@@ -76,7 +79,12 @@ struct Open {
 }
 
 impl Open {
-    fn new(to: &plan::File, events: &Events, features: &Features) -> anyhow::Result<(Open, Pending)> {
+    fn new(
+        to: &plan::File,
+        events: &Events,
+        features: &Features,
+        held: Option<&HeldFiles>,
+    ) -> anyhow::Result<(Open, Pending)> {
         let mut features = features.clone();
         let packer = to.compression.map(Packer::new).transpose()?;
         features.compressed = to.compression.map(|level| compressed(level, 1));
@@ -86,7 +94,7 @@ impl Open {
             writer: Some(writer),
             packer,
             census: Census::new(events),
-            keep: Keep::new(),
+            keep: Keep::new(held.cloned()),
             bytes: 0,
             refreshed: (Instant::now(), Duration::ZERO),
             stale: false,
@@ -95,12 +103,22 @@ impl Open {
         Ok((open, pending))
     }
 
+    /// Sees what must be kept of what these records tell.
+    fn hold(&mut self, bytes: &[u8], events: &Events) {
+        census::each(bytes, |kind, misc, whole| self.keep.record(kind, misc, whole, events));
+    }
+
+    /// Appends records that were not held before ([`Open::hold`]).
     fn append(&mut self, bytes: &[u8], events: &Events, guests: &mut Guests) -> xprof_perfdata::Result<()> {
         let keep = &mut self.keep;
         self.census.walk(bytes, |kind, misc, whole| {
             keep.record(kind, misc, whole, events);
             guests.record(kind, misc, whole);
         });
+        self.write(bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> xprof_perfdata::Result<()> {
         let packed = match &mut self.packer {
             Some(packer) => packer.pack(bytes),
             None => bytes,
@@ -152,16 +170,21 @@ impl Sink {
         session: &dyn Session,
         overwrite: bool,
         features: Features,
+        unwinding: Option<&Unwinding>,
     ) -> anyhow::Result<(Sink, Pending)> {
         let description = session.describe();
+        // With chains in place of stack copies the file holds other samples than the rings.
+        let events = unwinding.map_or(&description.events, Unwinding::events);
+        let held = unwinding.map(|unwinding| unwinding.held.clone());
         let guests = Guests::new(description);
         let features = Features { domains: guests.domains().cloned(), ..features };
-        let (mut open, pending) = Open::new(&to, &description.events, &features)?;
+        let (mut open, pending) = Open::new(&to, events, &features, held.as_ref())?;
         open.plain(guests.head())?;
         let ordered = description.clockid.is_some() && !overwrite;
         let sink = Sink {
             to,
-            events: description.events.clone(),
+            events: events.clone(),
+            held,
             images: session.images().to_vec(),
             clockid: description.clockid,
             features,
@@ -207,6 +230,19 @@ impl Sink {
         Ok(())
     }
 
+    /// Sees what must be kept of records that are written later ([`Sink::in_order`]).
+    pub(crate) fn hold(&mut self, bytes: &[u8]) {
+        self.open.hold(bytes, &self.events);
+    }
+
+    /// Appends records that were held before, in time order: nothing older follows.
+    pub(crate) fn in_order(&mut self, bytes: &[u8]) -> xprof_perfdata::Result<()> {
+        let guests = &mut self.guests;
+        self.open.census.walk(bytes, |kind, misc, whole| guests.record(kind, misc, whole));
+        self.open.write(bytes)?;
+        if self.open.complete { self.open.mark(record::FINISHED_ROUND) } else { Ok(()) }
+    }
+
     /// Makes the header true, when it is time and something was written.
     pub(crate) fn refresh(&mut self, now: Instant) -> xprof_perfdata::Result<()> {
         let (at, after) = self.open.refreshed;
@@ -225,7 +261,7 @@ impl Sink {
     /// Ends the file and begins another; where the finished one is now. The new one wants its synthesized records.
     pub(crate) fn switch(&mut self, notes: &mut Vec<String>) -> anyhow::Result<Option<PathBuf>> {
         let finished = self.close(notes)?;
-        let (open, pending) = Open::new(&self.to, &self.events, &self.features)?;
+        let (open, pending) = Open::new(&self.to, &self.events, &self.features, self.held.as_ref())?;
         pending.begin()?;
         self.open = open;
         self.open.plain(self.guests.head())?;
@@ -239,7 +275,7 @@ impl Sink {
     fn close(&mut self, notes: &mut Vec<String>) -> anyhow::Result<Option<PathBuf>> {
         let fresh = Census::new(&self.events);
         let census = std::mem::replace(&mut self.open.census, fresh);
-        let keep = std::mem::replace(&mut self.open.keep, Keep::new());
+        let keep = std::mem::replace(&mut self.open.keep, Keep::new(None));
         self.before.samples += census.samples;
         self.before.lost += census.lost;
         let mut features = self.features.clone();

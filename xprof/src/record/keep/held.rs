@@ -1,12 +1,13 @@
 //! Descriptors of files that a path of this machine does not lead to: deleted ones, those of other mount namespaces,
 //! and `/tmp/perf-PID.map` of processes that have ended.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use xprof_backend::sys::file;
 use xprof_perfdata::abi::misc;
@@ -30,6 +31,30 @@ pub(super) struct Held {
     file: fs::File,
     /// `None` when the recording does not say (before Linux 5.12).
     build_id: Option<Vec<u8>>,
+}
+
+/// The files that are held, for whoever unwinds stacks while they are recorded: by path and build id as recorded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeldFiles(Arc<Mutex<HashMap<FileKey, fs::File>>>);
+
+/// Path and build id, as recorded.
+type FileKey = (Vec<u8>, Option<Vec<u8>>);
+
+impl HeldFiles {
+    /// The file, if it is held.
+    pub(crate) fn get(&self, path: &[u8], build_id: Option<&[u8]>) -> Option<file::File> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = held.get(&(path.to_vec(), build_id.map(<[u8]>::to_vec)))?.try_clone().ok()?;
+        Some(file::File::from_fd(file.into()))
+    }
+
+    /// Shares a file.
+    pub(super) fn share(&self, path: &[u8], held: &Held) {
+        if let Ok(file) = held.file.try_clone() {
+            let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            files.insert((path.to_vec(), held.build_id.clone()), file);
+        }
+    }
 }
 
 /// Opens what must be held.

@@ -28,6 +28,7 @@ use xprof_profile::symbols;
 
 use super::census::{Census, is_of_guest};
 use cache::Cache;
+pub(crate) use held::HeldFiles;
 use held::{Held, Holder};
 
 /// Files that are remembered at most; beyond, new ones are neither listed nor held.
@@ -57,6 +58,8 @@ pub(crate) struct Keep {
     files: Vec<Mapped>,
     parents: FxHashMap<u32, u32>,
     holder: Holder,
+    /// Who else wants what is held.
+    shared: Option<HeldFiles>,
     /// Maps of generated code, by process.
     maps: FxHashMap<u32, Option<Held>>,
     vdso: bool,
@@ -64,8 +67,9 @@ pub(crate) struct Keep {
 
 impl Keep {
     /// Nothing is mapped yet.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(shared: Option<HeldFiles>) -> Self {
         Keep {
+            shared,
             known: FxHashMap::default(),
             files: Vec::new(),
             parents: FxHashMap::default(),
@@ -114,6 +118,9 @@ impl Keep {
             None if self.files.len() >= FILES_MAX => return,
             None => {
                 let held = if kernel { None } else { self.holder.hold(&mmap) };
+                if let (Some(shared), Some(held)) = (&self.shared, &held) {
+                    shared.share(&mmap.path, held);
+                }
                 self.known.insert((identity, mmap.path.clone()), self.files.len());
                 self.files.push(Mapped { path: mmap.path, file: mmap.file, kernel, pids: Vec::new(), held });
                 self.files.len() - 1

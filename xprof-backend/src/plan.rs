@@ -40,6 +40,8 @@ pub enum CallGraph {
     StackCopies {
         /// Bytes.
         size: u32,
+        /// The copies stay in the recording: perf, which then unwinds them, wants to know of data mappings too.
+        kept: bool,
     },
     /// By the CPU's own record of calls and returns (last branch records in call-stack mode); user space only.
     LastBranches,
@@ -48,7 +50,7 @@ pub enum CallGraph {
 impl CallGraph {
     /// Bytes that call chains add to a sample, at most.
     pub fn copied(self) -> u32 {
-        if let CallGraph::StackCopies { size } = self { size } else { 0 }
+        if let CallGraph::StackCopies { size, .. } = self { size } else { 0 }
     }
 }
 

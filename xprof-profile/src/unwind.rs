@@ -209,6 +209,7 @@ impl Unwinder {
         let step = match self.file(map.module, module).map(|cfi| cfi.at(place.1)) {
             Some(Found::Row(row)) => Step::Row(row),
             Some(Found::Bad) => Step::Bad,
+            Some(Found::NotCode) => Step::Unmapped,
             Some(Found::Nothing) | None => Step::FramePointer,
         };
         let step = self.intern(step);

@@ -70,7 +70,7 @@ fn stacks(how: CallGraph, attr: &mut Attr) {
                 attr.sample_regs_user |= ARM64_LEAF_REGS;
             }
         }
-        CallGraph::StackCopies { size } => {
+        CallGraph::StackCopies { size, .. } => {
             attr.sample_type |= sample::REGS_USER | sample::STACK_USER;
             attr.sample_regs_user |= UNWIND_REGS;
             attr.sample_stack_user = size;
@@ -155,7 +155,10 @@ pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes:
     if clamped {
         notes.push(format!("the rate is lowered to {max_rate} Hz (kernel.perf_event_max_sample_rate)"));
     }
-    let side_band = side_band(&events, clockid, tasks && plan.inherit);
+    let mut side_band = side_band(&events, clockid, tasks && plan.inherit);
+    if matches!(plan.call_graph, CallGraph::StackCopies { kept: true, .. }) {
+        side_band.flags |= flag::MMAP_DATA;
+    }
     Completed { events, side_band, lone }
 }
 

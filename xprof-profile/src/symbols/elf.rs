@@ -224,6 +224,12 @@ impl Elf {
         found.next().map(|s| offset.wrapping_sub(s.offset).wrapping_add(s.vaddr))
     }
 
+    /// Whether the byte at a file offset is loaded to be executed.
+    pub(crate) fn is_code(&self, offset: u64) -> bool {
+        let mut code = self.segments.iter().filter(|s| s.kind == PT_LOAD && s.executable);
+        code.any(|s| offset.checked_sub(s.offset).is_some_and(|o| o < s.filesz))
+    }
+
     /// At most `len` bytes at a file offset, fewer where the file ends.
     pub(crate) fn code(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
         read_up_to(&*self.source, offset, len)

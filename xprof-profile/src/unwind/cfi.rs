@@ -63,6 +63,8 @@ impl std::fmt::Debug for Cfi {
 pub(crate) enum Found {
     /// A row.
     Row(Row),
+    /// It is not code: a recording may tell of data mappings too.
+    NotCode,
     /// No CFI covers it.
     Nothing,
     /// CFI covers it and is damaged.
@@ -125,7 +127,9 @@ impl Cfi {
 
     /// What holds at an offset of the file.
     pub(crate) fn at(&mut self, offset: u64) -> Found {
-        let Some(address) = self.elf.address_of(offset) else { return Found::Nothing };
+        let Some(address) = self.elf.address_of(offset).filter(|_| self.elf.is_code(offset)) else {
+            return Found::NotCode;
+        };
         let found = match self.eh_row(address) {
             Found::Nothing => self.debug_row(address),
             found => found,

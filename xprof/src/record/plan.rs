@@ -53,8 +53,6 @@ pub(crate) struct File {
     pub(crate) path: Option<PathBuf>,
     /// zstd level.
     pub(crate) compression: Option<i32>,
-    /// Stack copies are written as they are, for perf to unwind.
-    pub(crate) keeps_stacks: bool,
     /// Each finished file gets a name with the time of day.
     pub(crate) stamped: bool,
 }
@@ -84,8 +82,8 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         call_graph: match (options.call_graph, options.stacks) {
             (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
             (Some(CallGraphMode::Lbr), _) => CallGraph::LastBranches,
-            (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size },
-            (None, true) => CallGraph::StackCopies { size: STACK_SIZE },
+            (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size, kept: options.keep_stacks },
+            (None, true) => CallGraph::StackCopies { size: STACK_SIZE, kept: options.keep_stacks },
             (None, false) => CallGraph::None,
         },
         inherit: !options.no_inherit,
@@ -112,7 +110,6 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         file: File {
             path: (!to_stdout).then(|| options.output.unwrap_or_else(|| "perf.data".into())),
             compression: options.compression,
-            keeps_stacks: options.keep_stacks,
             stamped: options.switch_output.is_some(),
         },
         report: options.report,
@@ -201,10 +198,7 @@ mod tests {
         assert_eq!(r.plan.call_graph, CallGraph::None);
         assert!(r.plan.inherit && !r.plan.overwrite && !r.plan.start_disabled);
         assert_eq!((r.plan.cpus, r.plan.mmap_pages, r.plan.clockid), (None, None, None));
-        assert_eq!(
-            r.file,
-            File { path: Some("perf.data".into()), compression: None, keeps_stacks: false, stamped: false }
-        );
+        assert_eq!(r.file, File { path: Some("perf.data".into()), compression: None, stamped: false });
         assert_eq!(r.run, Run::default());
         assert_eq!(r.backend, BackendChoice::Auto);
         assert!(!r.report);
@@ -265,10 +259,9 @@ mod tests {
 
     #[test]
     fn call_graphs() {
-        assert_eq!(plan(&["-g"]).plan.call_graph, CallGraph::StackCopies { size: 32_768 });
+        assert_eq!(plan(&["-g"]).plan.call_graph, CallGraph::StackCopies { size: 32_768, kept: false });
         let dwarf = plan(&["-g", "--call-graph", "dwarf,8192", "--keep-stacks"]);
-        assert_eq!(dwarf.plan.call_graph, CallGraph::StackCopies { size: 8192 });
-        assert!(dwarf.file.keeps_stacks);
+        assert_eq!(dwarf.plan.call_graph, CallGraph::StackCopies { size: 8192, kept: true });
         assert_eq!(plan(&["--call-graph", "lbr"]).plan.call_graph, CallGraph::LastBranches);
         assert_eq!(plan(&["--call-graph", "fp"]).plan.call_graph, CallGraph::FramePointers);
     }

@@ -69,8 +69,7 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
         BackendChoice::Simulated(_) => facts::of_nowhere(&recording),
         _ => Features::default(),
     };
-    let unwinds = live && !recording.file.keeps_stacks;
-    let unwinding = unwinds.then(|| Unwinding::new(session.describe(), &recording.plan)).flatten();
+    let unwinding = live.then(|| Unwinding::new(session.describe(), &recording.plan)).flatten();
     let (to, overwrite) = (recording.file.clone(), recording.plan.overwrite);
     let (mut sink, pending) = Sink::create(to, session.as_ref(), overwrite, features, unwinding.as_ref())?;
     if live {

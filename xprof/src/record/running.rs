@@ -8,7 +8,7 @@ use xprof_backend::Description;
 use xprof_backend::machine::Machine;
 use xprof_backend::plan::Target;
 use xprof_backend::proc::{self, Synthesis, Wanted};
-use xprof_perfdata::abi::misc;
+use xprof_perfdata::abi::{attr_flag, misc};
 use xprof_perfdata::sample::{SampleFormat, SampleId};
 
 /// Buffers under way.
@@ -37,6 +37,7 @@ pub(crate) fn kernel(machine: &Machine, session: &Description, notes: &mut Vec<S
 pub(crate) fn processes(target: &Target, session: &Description) -> anyhow::Result<Receiver<Vec<u8>>> {
     let (sender, receiver) = bounded(UNDER_WAY);
     let Some(format) = side_band(session) else { return Ok(receiver) };
+    let data = session.events.list().iter().any(|event| event.attr.has(attr_flag::MMAP_DATA));
     let pids = match target {
         Target::Command(_) => return Ok(receiver),
         Target::Processes(pids) => Some(pids.clone()),
@@ -45,7 +46,7 @@ pub(crate) fn processes(target: &Target, session: &Description) -> anyhow::Resul
     };
     std::thread::Builder::new().name("synthesis".into()).spawn(move || {
         let machine = Machine::here();
-        let mut synthesis = Synthesis::new(&machine, &format, Wanted::default());
+        let mut synthesis = Synthesis::new(&machine, &format, Wanted { data, ..Wanted::default() });
         let pids = pids.unwrap_or_else(|| every_process(&machine));
         for pids in pids.chunks(64) {
             let mut out = Vec::new();

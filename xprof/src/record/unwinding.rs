@@ -68,7 +68,7 @@ pub(crate) struct Unwinding {
 impl Unwinding {
     /// For a session with stack copies; `None` when it has none, and when its records cannot be put in order.
     pub(crate) fn new(session: &Description, plan: &Plan) -> Option<Unwinding> {
-        let CallGraph::StackCopies { size } = plan.call_graph else { return None };
+        let CallGraph::StackCopies { size, kept: false } = plan.call_graph else { return None };
         if session.clockid.is_none() || plan.overwrite {
             return None;
         }

@@ -144,7 +144,7 @@ fn exit_statuses() {
     assert_eq!(status(&["/no/such/command"]), 127);
     assert_eq!(status(&["/etc/passwd"]), 126);
     assert_eq!(code(&run(lab.record(&["-p", "1", "-a"]).arg("true"))), 2);
-    assert_eq!(code(&run(lab.record(&["--call-graph", "dwarf"]).arg("true"))), 2);
+    assert_eq!(code(&run(lab.record(&["--call-graph", "magic"]).arg("true"))), 2);
     let before = fs::read(lab.path("perf.data")).unwrap();
     let failed = run(lab.record(&["-o", "/no/such/folder/x"]).args(["touch", "ran"]));
     assert_eq!(code(&failed), 125);

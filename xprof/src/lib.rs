@@ -5,6 +5,7 @@
 mod archive;
 mod commands;
 mod exit;
+mod export;
 mod guest_files;
 mod input;
 mod naming;
@@ -51,6 +52,8 @@ enum Command {
     Report(commands::report::Options),
     /// Show which instructions of a function the samples fell on
     Annotate(commands::annotate::Options),
+    /// Write a recording in the form of another program
+    Export(commands::export::Options),
     /// Print every sample as text, as `perf script` does
     Script(commands::script::Options),
     /// Count events of a command, processes, CPUs or the whole machine
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Record(options) => commands::record::run(options, &cli.global),
         Command::Report(options) => commands::report::run(options, &cli.global),
         Command::Annotate(options) => commands::annotate::run(options, &cli.global),
+        Command::Export(options) => commands::export::run(options, &cli.global),
         Command::Script(options) => commands::script::run(options, &cli.global),
         Command::Stat(options) => commands::stat::run(options, &cli.global),
         Command::List(options) => commands::list::run(options, &cli.global),

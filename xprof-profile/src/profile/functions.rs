@@ -73,7 +73,7 @@ impl Builder {
             }
             let place = self.frames.place(frame);
             let modules = self.timeline.modules();
-            let symbol = names.by_frame.get(cell.frame as usize).and_then(Option::as_ref);
+            let symbol = names.symbol(frame);
             let (Some(symbol), Some(module)) = (symbol, modules.get(place.module)) else { continue };
             let at = *index.entry((event, place.module, symbol.start)).or_insert_with(|| {
                 let dso = String::from_utf8_lossy(modules.short_name(place.module)).into_owned();

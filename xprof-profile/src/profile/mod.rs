@@ -12,7 +12,10 @@ mod filter;
 mod frames;
 mod functions;
 mod key;
+mod names;
 mod rows;
+mod stacks;
+mod tree;
 
 pub use builder::{Builder, has_domains};
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
@@ -21,4 +24,7 @@ pub use filter::{Filter, TimeRange};
 pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use functions::{Function, Functions, Heat};
 pub use key::{Key, UnknownKey, Value};
+pub use names::{FunctionId, FunctionName};
 pub use rows::{EventProfile, Profile, Row, Unnamed};
+pub use stacks::{EventStacks, Stack, Stacks};
+pub use tree::{Chain, Node, Order, Trees};

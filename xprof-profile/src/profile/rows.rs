@@ -2,10 +2,9 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use xprof_perfdata::domain::{BETWEEN_TICKS, NO_TASK};
+use xprof_perfdata::domain::NO_TASK;
 use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
@@ -14,7 +13,9 @@ use super::domains::{DomainNames, DomainTime};
 use super::filter::Filter;
 use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
-use crate::symbols::{Missing, Module, ModuleKind, Symbol, Symbolizer};
+use super::names::{FunctionName, Names};
+use super::tree::{Arena, Chain, Node, Order, Trees};
+use crate::symbols::Symbolizer;
 use crate::timeline::{Mode, ModuleId, ThreadId, ThreadName};
 
 /// One line of a report.
@@ -30,6 +31,11 @@ pub struct Row {
     pub period: u64,
     /// Periods of samples that fell here or in something called from here; equal to `period` without stacks.
     pub children: u64,
+    /// What its function calls, or what calls it ([`Order`]); empty without trees. Without a children column, and from
+    /// callers to callees, the ways from the outermost callers down to it.
+    pub nodes: Vec<Node>,
+    /// Its stacks ([`Order::Flat`]).
+    pub chains: Vec<Chain>,
 }
 
 /// One event's share of a report.
@@ -65,6 +71,10 @@ pub struct Profile {
     pub keys: Vec<Key>,
     /// Whether stacks were counted: rows have a children column.
     pub has_children: bool,
+    /// How call trees were made, if they were.
+    pub trees: Option<Trees>,
+    /// The functions of the nodes, by [`super::FunctionId`].
+    pub functions: Vec<FunctionName>,
     /// By event, in file order.
     pub events: Vec<EventProfile>,
     /// Modules without names, the heaviest first.
@@ -75,25 +85,14 @@ pub struct Profile {
     pub domains: Vec<DomainTime>,
 }
 
-/// The function of every frame.
-pub(super) struct Names {
-    pub(super) by_frame: Vec<Option<Symbol>>,
-    missing: Vec<(ModuleId, Missing)>,
-}
-
 impl Builder {
-    /// Names the frames and folds the cells into rows.
-    pub fn finish(self, events: &Events, symbolizer: &Symbolizer, has_children: bool) -> Profile {
-        let needs_names = self.keys.contains(&Key::Symbol) || !self.filter.symbols.is_empty();
-        let names = if needs_names {
-            self.names(symbolizer)
-        } else {
-            Names { by_frame: vec![None; self.frames.places().len()], missing: Vec::new() }
-        };
+    /// Names the frames and folds the cells into rows, with trees if they are asked for.
+    pub fn finish(self, events: &Events, symbolizer: &Symbolizer, has_children: bool, trees: Option<Trees>) -> Profile {
+        let needs_names = self.keys.contains(&Key::Symbol) || !self.filter.symbols.is_empty() || trees.is_some();
+        let names = if needs_names { self.names(symbolizer) } else { Names::default() };
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold =
-            Fold { builder: &self, domains: &domains, names: &names, events: &event_names, texts: Texts::default() };
+        let mut fold = Fold::new(&self, &domains, &names, &event_names);
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
         for &(ref cell, sum) in self.cells.list() {
@@ -102,12 +101,26 @@ impl Builder {
                 continue;
             }
             let place = self.frames.place(FrameId(cell.frame));
-            if needs_names && names.by_frame.get(cell.frame as usize).is_some_and(Option::is_none) {
+            if needs_names && names.name(FrameId(cell.frame)).is_none() {
                 *unnamed.entry(place.module).or_default() += sum.samples;
             }
             table.add(&mut fold, cell, sum, has_children);
         }
-        let rows = |table: EventTable| table.into_rows(has_children);
+        if let Some(trees) = trees {
+            // Only what will be shown has a tree, and that is known when all is added up.
+            for table in &mut profiles {
+                table.plant(trees, has_children);
+            }
+            for &(ref cell, sum) in self.cells.list() {
+                if let Some(table) = profiles.get_mut(cell.event as usize)
+                    && self.takes(&names, cell)
+                {
+                    table.grow(&mut fold, cell, sum, (trees.order, has_children));
+                }
+            }
+        }
+        let functions = if trees.is_some() { self.function_names(&names) } else { Vec::new() };
+        let rows = |table: EventTable| table.into_rows(has_children, trees);
         let events = events.list().iter().zip(profiles).enumerate().map(|(index, (event, table))| EventProfile {
             name: event.name.clone(),
             samples: table.total.samples,
@@ -120,62 +133,19 @@ impl Builder {
             unnamed: self.advice(&names, unnamed),
             keys: self.keys.clone(),
             has_children,
+            trees,
+            functions,
             damaged: self.damaged,
             domains: self.origins.times(&domains),
         }
     }
 
-    fn domain_names(&self) -> DomainNames {
+    pub(super) fn domain_names(&self) -> DomainNames {
         let comm = |machine| self.timeline.comm(machine, NO_TASK).map(|c| String::from_utf8_lossy(c).into_owned());
         self.origins.names(comm)
     }
 
-    /// Looks up every frame once, module by module, the modules spread over the cores.
-    pub(super) fn names(&self, symbolizer: &Symbolizer) -> Names {
-        let places = self.frames.places();
-        let mut by_module: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.timeline.modules().list().len()];
-        for (index, place) in places.iter().enumerate() {
-            if let Some(list) = by_module.get_mut(place.module.0 as usize) {
-                list.push((place.addr, index as u32));
-            }
-        }
-        let mut jobs: Vec<(ModuleId, Vec<(u64, u32)>)> = (0u32..).map(ModuleId).zip(by_module).collect();
-        jobs.retain(|(_, list)| !list.is_empty());
-        for (_, list) in &mut jobs {
-            list.sort_unstable();
-        }
-        // The module with the most addresses first: it is likely the slowest.
-        jobs.sort_by_key(|(_, list)| std::cmp::Reverse(list.len()));
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = Vec::new();
-            while let Some((id, list)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some(module) = self.timeline.modules().get(*id) else { continue };
-                let addresses: Vec<u64> = list.iter().map(|&(addr, _)| addr).collect();
-                done.push((*id, list, lookup(symbolizer, module, &addresses)));
-            }
-            done
-        };
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(jobs.len());
-        let done: Vec<_> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut done = work();
-            done.extend(others.into_iter().filter_map(|t| t.join().ok()).flatten());
-            done
-        });
-        let mut names = Names { by_frame: vec![None; places.len()], missing: Vec::new() };
-        for (id, list, (symbols, missing)) in done {
-            for (&(_, frame), symbol) in list.iter().zip(symbols) {
-                if let (Some(slot), Some(symbol)) = (names.by_frame.get_mut(frame as usize), symbol) {
-                    *slot = Some(symbol);
-                }
-            }
-            names.missing.extend(missing.map(|m| (id, m)));
-        }
-        names
-    }
-
-    fn advice(&self, names: &Names, unnamed: FxHashMap<ModuleId, u64>) -> Vec<Unnamed> {
+    pub(super) fn advice(&self, names: &Names, unnamed: FxHashMap<ModuleId, u64>) -> Vec<Unnamed> {
         let modules = self.timeline.modules();
         let mut list: Vec<Unnamed> = names
             .missing
@@ -191,22 +161,6 @@ impl Builder {
     }
 }
 
-fn lookup(symbolizer: &Symbolizer, module: &Module, addresses: &[u64]) -> (Vec<Option<Symbol>>, Option<Missing>) {
-    match module.kind {
-        ModuleKind::Pseudo if module.path == BETWEEN_TICKS.as_bytes() => {
-            let symbol = Symbol { name: BETWEEN_TICKS.into(), start: 0, size: u64::MAX };
-            (vec![Some(symbol); addresses.len()], None)
-        }
-        ModuleKind::Pseudo => (vec![None; addresses.len()], None),
-        ModuleKind::Ksymbol { start, len } => {
-            let name: Arc<str> = String::from_utf8_lossy(&module.path).into();
-            let symbol = Symbol { name, start, size: u64::from(len) };
-            (vec![Some(symbol); addresses.len()], None)
-        }
-        _ => symbolizer.lookup(module, addresses),
-    }
-}
-
 /// Texts of ids, made once.
 #[derive(Default)]
 struct Texts {
@@ -216,7 +170,7 @@ struct Texts {
     modes: FxHashMap<Mode, Arc<str>>,
 }
 
-struct Fold<'a> {
+pub(super) struct Fold<'a> {
     builder: &'a Builder,
     domains: &'a DomainNames,
     names: &'a Names,
@@ -244,8 +198,8 @@ impl Builder {
             }
         }
         if !filter.symbols.is_empty() {
-            let symbol = names.by_frame.get(cell.frame as usize).and_then(Option::as_ref);
-            if !symbol.is_some_and(|symbol| Filter::names(&filter.symbols, &[&symbol.name])) {
+            let name = names.name(FrameId(cell.frame));
+            if !name.is_some_and(|name| Filter::names(&filter.symbols, &[&**name])) {
                 return false;
             }
         }
@@ -257,7 +211,16 @@ impl Builder {
     }
 }
 
-impl Fold<'_> {
+impl<'a> Fold<'a> {
+    pub(super) fn new(
+        builder: &'a Builder,
+        domains: &'a DomainNames,
+        names: &'a Names,
+        events: &'a [Arc<str>],
+    ) -> Fold<'a> {
+        Fold { builder, domains, names, events, texts: Texts::default() }
+    }
+
     fn value(&mut self, key: Key, cell: &Cell, frame: FrameId) -> Value {
         let timeline = &self.builder.timeline;
         let tasks = timeline.tasks();
@@ -280,13 +243,10 @@ impl Fold<'_> {
                 };
                 Value::Text(self.texts.cgroups.entry(cell.cgroup).or_insert_with(text).clone())
             }
-            Key::Dso => {
-                let text = || String::from_utf8_lossy(timeline.modules().short_name(place.module)).into();
-                Value::Text(self.texts.dsos.entry(place.module).or_insert_with(text).clone())
-            }
-            Key::Symbol => match self.names.by_frame.get(frame.0 as usize) {
-                Some(Some(symbol)) => Value::Text(symbol.name.clone()),
-                _ => Value::Address(place.addr),
+            Key::Dso => Value::Text(self.dso(place.module)),
+            Key::Symbol => match self.names.name(frame) {
+                Some(name) => Value::Text(name.clone()),
+                None => Value::Address(place.addr),
             },
             Key::Addr => Value::Address(place.addr),
             Key::Event => Value::Text(self.events.get(cell.event as usize).cloned().unwrap_or_else(|| "".into())),
@@ -297,7 +257,12 @@ impl Fold<'_> {
         }
     }
 
-    fn values(&mut self, cell: &Cell, frame: FrameId) -> Vec<Value> {
+    fn dso(&mut self, module: ModuleId) -> Arc<str> {
+        let text = || String::from_utf8_lossy(self.builder.timeline.modules().short_name(module)).into();
+        self.texts.dsos.entry(module).or_insert_with(text).clone()
+    }
+
+    pub(super) fn values(&mut self, cell: &Cell, frame: FrameId) -> Vec<Value> {
         let builder = self.builder;
         builder.keys.iter().map(|&key| self.value(key, cell, frame)).collect()
     }
@@ -309,6 +274,9 @@ struct EventTable {
     index: FxHashMap<Vec<Value>, usize>,
     rows: Vec<Row>,
     total: Sum,
+    /// The trees of rows: root by row, where it has one.
+    arena: Arena,
+    roots: Vec<Option<u32>>,
 }
 
 impl EventTable {
@@ -317,11 +285,17 @@ impl EventTable {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 let module = fold.builder.frames.place(frame).module;
-                let modules = fold.builder.timeline.modules();
-                let unseen = modules.get(module).is_some_and(|m| m.path == BETWEEN_TICKS.as_bytes());
-                let letter = if unseen { '-' } else { modules.mode(module).letter() };
+                let letter = fold.builder.letter(module);
                 let values = entry.key().clone();
-                self.rows.push(Row { values, letter, samples: 0, period: 0, children: 0 });
+                self.rows.push(Row {
+                    values,
+                    letter,
+                    samples: 0,
+                    period: 0,
+                    children: 0,
+                    nodes: Vec::new(),
+                    chains: Vec::new(),
+                });
                 *entry.insert(self.rows.len() - 1)
             }
         }
@@ -352,8 +326,63 @@ impl EventTable {
         }
     }
 
-    fn into_rows(self, has_children: bool) -> Vec<Row> {
+    /// The periods below which a node is put together with others.
+    fn least(&self, limit: f64) -> u64 {
+        (limit / 100.0 * self.total.period as f64).ceil() as u64
+    }
+
+    /// Makes room for the trees of the rows that are worth one.
+    fn plant(&mut self, trees: Trees, has_children: bool) {
+        let least = self.least(trees.limit);
+        for row in &self.rows {
+            let weight = if has_children { row.children } else { row.period };
+            self.roots.push((weight > 0 && weight >= least).then(|| self.arena.root()));
+        }
+    }
+
+    /// Adds a stack to the trees of the rows that it belongs to.
+    fn grow(&mut self, fold: &mut Fold<'_>, cell: &Cell, sum: Sum, (order, has_children): (Order, bool)) {
+        let (builder, names) = (fold.builder, fold.names);
+        let own = [FrameId(cell.frame)];
+        let stack = match builder.frames.frames_of(StackId(cell.stack)) {
+            [] => &own,
+            stack => stack,
+        };
+        let of_functions = builder.keys.contains(&Key::Symbol);
+        let mut counted = FxHashSet::default();
+        // The outermost frame of a row is where its tree stands; without a children column, the leaf.
+        let outermost = if has_children { stack.len() } else { 1 };
+        for at in (0..outermost).rev() {
+            let row = self.row(fold, cell, stack[at]);
+            let Some(&Some(root)) = self.roots.get(row) else { continue };
+            if !counted.insert(row) {
+                continue;
+            }
+            let function = |frame: &FrameId| names.function(*frame);
+            // The row's function stands for itself at the root of its tree; rows of something else have it in the tree.
+            let anchor = Some(function(&stack[at])).filter(|_| of_functions);
+            let skipped = usize::from(of_functions);
+            match order {
+                Order::Flat => self.arena.add(root, None, stack.iter().map(function), sum),
+                Order::Callee => self.arena.add(root, anchor, stack[at..].iter().skip(skipped).map(function), sum),
+                Order::Caller if has_children => {
+                    self.arena.add(root, anchor, stack[..=at].iter().rev().skip(skipped).map(function), sum);
+                }
+                Order::Caller => self.arena.add(root, None, stack.iter().rev().map(function), sum),
+            }
+        }
+    }
+
+    fn into_rows(self, has_children: bool, trees: Option<Trees>) -> Vec<Row> {
+        let least = trees.map_or(0, |trees| self.least(trees.limit));
         let mut rows = self.rows;
+        for (row, root) in rows.iter_mut().zip(&self.roots) {
+            match (trees, *root) {
+                (Some(Trees { order: Order::Flat, .. }), Some(root)) => row.chains = self.arena.chains(root, least),
+                (Some(_), Some(root)) => row.nodes = self.arena.below(root, least),
+                _ => {}
+            }
+        }
         let weight = |row: &Row| if has_children { (row.children, row.period) } else { (row.period, row.samples) };
         rows.sort_by(|a, b| weight(b).cmp(&weight(a)).then_with(|| a.values.cmp(&b.values)));
         rows

@@ -1,10 +1,10 @@
-//! The table as CSV: the keys, then samples, period, self, children.
+//! The table as CSV: the keys, then samples, period, self, children, and with call trees the way to a node of one.
 
 use std::fmt::Write as _;
 
 use xprof_profile::profile::{Key, Profile};
 
-use super::{Options, percent, shown};
+use super::{Options, percent, shown, tree};
 use crate::plain::csv_field;
 
 /// Draws one heading line and one line a row. With several events an `event` column stands first (unless it is a key).
@@ -13,20 +13,21 @@ pub fn csv(profile: &Profile, options: &Options, out: &mut String) {
     let mut heading: Vec<&str> = if by_event { vec!["event"] } else { Vec::new() };
     heading.extend(profile.keys.iter().map(|k| k.name()));
     heading.extend(["samples", "period", "self", "children"]);
+    heading.extend(profile.trees.map(|_| "stack"));
     let _ = writeln!(out, "{}", heading.join(","));
     for event in &profile.events {
         for row in shown(event, options) {
             let mut fields: Vec<String> = if by_event { vec![csv_field(&event.name)] } else { Vec::new() };
             fields.extend(row.values.iter().map(|v| csv_field(&v.to_string())));
-            let _ = writeln!(
-                out,
-                "{},{},{},{:.4},{:.4}",
-                fields.join(","),
-                row.samples,
-                row.period,
-                percent(row.period, event.period),
-                percent(row.children, event.period)
-            );
+            let keys = fields.join(",");
+            let share = |part| percent(part, event.period);
+            let (own, children) = (share(row.period), share(row.children));
+            let _ = write!(out, "{keys},{},{},{own:.4},{children:.4}", row.samples, row.period);
+            out.push_str(if profile.trees.is_some() { ",\n" } else { "\n" });
+            tree::csv(profile, row, |way, samples, period, own| {
+                let (own, passing, way) = (share(own), share(period), csv_field(way));
+                let _ = writeln!(out, "{keys},{samples},{period},{own:.4},{passing:.4},{way}");
+            });
         }
     }
 }

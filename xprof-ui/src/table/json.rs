@@ -4,9 +4,10 @@ use serde_json::{Map, Value as Json, json};
 use xprof_profile::profile::{Profile, Row, Value};
 
 use super::domains::domains;
-use super::{Options, percent, shown};
+use super::{Options, percent, shown, tree};
 
-/// Draws `{"schema":1,"events":[{"name","samples","period","lost","rows":[{KEY..,"samples","period","self","children"}]}]}`.
+/// Draws `{"schema":1,"events":[{"name","samples","period","lost","rows":[{KEY..,"samples","period","self","children"}]}]}`;
+/// with call trees rows have `callees`, `callers` or `chains` as well.
 pub fn json(profile: &Profile, options: &Options, out: &mut String) {
     let events: Vec<Json> = profile
         .events
@@ -42,5 +43,6 @@ fn row(profile: &Profile, row: &Row, whole: u64) -> Json {
     map.insert("period".into(), row.period.into());
     map.insert("self".into(), percent(row.period, whole).into());
     map.insert("children".into(), percent(row.children, whole).into());
+    tree::json(profile, row, whole, &mut map);
     Json::Object(map)
 }

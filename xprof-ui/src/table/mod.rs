@@ -4,6 +4,7 @@ mod csv;
 mod domains;
 mod json;
 mod text;
+mod tree;
 
 pub use csv::csv;
 pub use domains::domain_lines;

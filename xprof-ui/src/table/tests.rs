@@ -1,15 +1,27 @@
-use xprof_profile::profile::{EventProfile, Key, Profile, Row, Unnamed, Value};
+use xprof_profile::profile::{
+    Chain, EventProfile, FunctionId, FunctionName, Key, Node, Order, Profile, Row, Trees, Unnamed, Value,
+};
 
 use super::*;
 
 fn row(comm: &str, symbol: Value, samples: u64, period: u64, children: u64) -> Row {
-    Row { values: vec![Value::Text(comm.into()), symbol], letter: '.', samples, period, children }
+    Row {
+        values: vec![Value::Text(comm.into()), symbol],
+        letter: '.',
+        samples,
+        period,
+        children,
+        nodes: Vec::new(),
+        chains: Vec::new(),
+    }
 }
 
 fn profile() -> Profile {
     Profile {
         keys: vec![Key::Comm, Key::Symbol],
         has_children: true,
+        trees: None,
+        functions: Vec::new(),
         events: vec![EventProfile {
             name: "cpu-clock:u".into(),
             samples: 1500,
@@ -102,4 +114,89 @@ fn the_time_of_domains_that_was_seen_is_said() {
     let got: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(got["domains"].as_array().map(Vec::len), Some(22));
     assert_eq!(got["domains"][3]["unseen_ns"], 100_000_000);
+}
+
+/// A profile of main, which calls f (once, and g from there) and itself; `order` as asked.
+fn trees(order: Order, has_children: bool) -> Profile {
+    let node = |function: Option<u32>, period, own, nodes| Node {
+        function: function.map(FunctionId),
+        samples: period / 2,
+        period,
+        own,
+        nodes,
+    };
+    let name = |symbol: &str| FunctionName {
+        symbol: Value::Text(symbol.into()),
+        dso: "a.out".into(),
+        path: "/bin/a.out".into(),
+        letter: '.',
+    };
+    let mut profile = profile();
+    let below_f = vec![node(Some(2), 1000, 1000, vec![]), node(Some(3), 600, 600, vec![]), node(None, 8, 8, vec![])];
+    let f = vec![node(Some(1), 2000, 392, below_f)];
+    let event = &mut profile.events[0];
+    event.rows.truncate(1);
+    event.rows[0].nodes = if has_children { f } else { vec![node(Some(0), 1000, 0, f)] };
+    event.rows[0].chains = vec![Chain { functions: vec![FunctionId(2), FunctionId(0)], period: 1500 }];
+    profile.unnamed.clear();
+    profile.functions = ["main", "f", "g\n", "h"].map(name).into();
+    profile.has_children = has_children;
+    profile.trees = Some(Trees { order, limit: 0.5 });
+    profile
+}
+
+fn drawn(profile: &Profile) -> String {
+    let mut out = String::new();
+    text(profile, &Options { notes: Vec::new(), children: profile.has_children, ..options() }, &mut out);
+    out.split_once("#\n  ").unwrap().1.to_owned()
+}
+
+#[test]
+fn trees_look_as_perfs_do() {
+    assert_eq!(
+        drawn(&trees(Order::Caller, true)),
+        r#" 100.00%    33.33%         500  a        [.] main
+            |
+            ---main
+               |
+                --66.67%--f
+                          |
+                          |--33.33%--g\u{a}
+                          |
+                          |--20.00%--h
+                          |
+                           --0.27%--[...]
+
+
+"#
+    );
+    assert!(
+        drawn(&trees(Order::Caller, false))
+            .contains("[.] main\n            |\n            ---main\n               |\n                --66.67%--f\n")
+    );
+    assert!(
+        drawn(&trees(Order::Flat, true))
+            .contains("            50.00%\n                 g\\u{a}\n                 main\n")
+    );
+}
+
+#[test]
+fn trees_in_json_and_csv() {
+    let mut out = String::new();
+    json(&trees(Order::Callee, true), &options(), &mut out);
+    let got: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let f = &got["events"][0]["rows"][0]["callers"][0];
+    assert_eq!(f["symbol"], "f");
+    assert_eq!((f["samples"].as_u64(), f["period"].as_u64()), (Some(1000), Some(2000)));
+    assert_eq!(
+        f["callers"][1].to_string(),
+        r#"{"symbol":"h","dso":"a.out","samples":300,"period":600,"self":20.0,"children":20.0,"callers":[]}"#
+    );
+    let mut out = String::new();
+    csv(&trees(Order::Caller, true), &options(), &mut out);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "comm,symbol,samples,period,self,children,stack");
+    assert_eq!(lines[1], "a,main,500,1000,33.3333,100.0000,");
+    assert_eq!(lines[2], "a,main,1000,2000,13.0667,66.6667,f");
+    assert_eq!(lines[4], "a,main,300,600,20.0000,20.0000,f;h");
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xprof_profile::profile::{EventProfile, Key, Profile, Row, Value};
 
-use super::{Options, domain_lines, percent, shown};
+use super::{Options, domain_lines, percent, shown, tree};
 use crate::plain::Plain;
 
 /// Modules without names that are listed below the table.
@@ -82,6 +82,7 @@ fn table(profile: &Profile, event: &EventProfile, options: &Options, out: &mut S
             let _ = if i == last { write!(out, "  {cell}") } else { write!(out, "  {cell:<width$}") };
         }
         out.push('\n');
+        tree::text(profile, row, event.period, out);
     }
 }
 

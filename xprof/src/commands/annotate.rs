@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,10 +12,10 @@ use xprof_profile::profile::{Builder, Function, Functions, Key};
 use xprof_profile::symbols::{Module, Symbolizer};
 use xprof_ui::annotate::{self, Annotated, Named};
 
-use super::report::{FilterOptions, OutputFormat};
+use super::report::{FilterOptions, OutputFormat, damage, fill};
 use crate::naming::Naming;
 use crate::terminal::{self, Output};
-use crate::{Global, input, time};
+use crate::{Global, input};
 
 /// Options of `xprof annotate`.
 #[derive(Debug, clap::Args)]
@@ -78,26 +77,13 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
 fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Functions, Symbolizer)> {
     let recording = input::open(&options.input)?;
     let description = recording.description().clone();
-    let mut filter = options.filter.filter()?;
+    let mut filter = options.filter.filter(options.time.as_deref(), &description)?;
     filter.symbols.extend(options.symbols.iter().cloned());
-    if let Some(text) = &options.time {
-        filter.times = time::parse(text, description.features.sample_time)?;
-    }
-    let mut builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
-    let end = input::for_each_batch(recording, None, |batch| {
-        for record in batch.iter() {
-            builder.record(&record, &description.events);
-        }
-        ControlFlow::Continue(())
-    });
-    notes.extend(end.notes.iter().map(input::explain));
-    notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
-    builder.add_build_ids(&end.description.features.build_ids);
-    let symbolizer = options.naming.symbolizer(&end.description);
+    let builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
+    let (builder, ended) = fill(builder, (recording, None), &description.events, notes);
+    let symbolizer = options.naming.symbolizer(&ended);
     let functions = builder.functions(&description.events, &symbolizer);
-    if functions.damaged > 0 {
-        notes.push(format!("{} records were damaged and left out", functions.damaged));
-    }
+    notes.extend(damage(functions.damaged));
     Ok((functions, symbolizer))
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod annotate;
 pub(crate) mod archive;
 pub(crate) mod doctor;
 pub(crate) mod domains;
+pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod report;

@@ -7,8 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ValueEnum;
+use xprof_perfdata::events::Events;
 use xprof_perfdata::header::Description;
-use xprof_profile::profile::{Builder, Filter, Key, Profile, has_domains};
+use xprof_perfdata::read::Recording;
+use xprof_profile::profile::{Builder, Filter, Key, Order, Profile, Trees, has_domains};
+use xprof_profile::unwind::Stage;
 use xprof_ui::{Format, table};
 
 use crate::naming::Naming;
@@ -24,9 +27,10 @@ pub(crate) struct Options {
     /// Print the table as text
     #[arg(long)]
     stdio: bool,
-    /// Call trees: not available in this version
-    #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, default_missing_value = "caller", hide = true)]
-    trees: Option<String>,
+    /// Call trees: caller (what each function calls, or with --no-children the way to it), callee (what calls it), flat
+    /// (every stack), none; a number leaves out nodes below that percentage (caller,2; the default is 0.5)
+    #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, default_missing_value = "caller", value_parser = trees)]
+    trees: Option<Wanted>,
     /// The terminal browser: not available in this version
     #[arg(long, hide = true)]
     tui: bool,
@@ -67,6 +71,33 @@ impl Options {
     }
 }
 
+/// The trees that `-g` asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wanted {
+    /// `-g none`.
+    None,
+    Trees(Trees),
+}
+
+/// `caller,0.5`. perf's other words for the same trees are taken too.
+fn trees(text: &str) -> Result<Wanted, String> {
+    let mut trees = Trees { order: Order::Caller, limit: 0.5 };
+    for word in text.split(',') {
+        match word {
+            "none" => return Ok(Wanted::None),
+            "caller" => trees.order = Order::Caller,
+            "callee" => trees.order = Order::Callee,
+            "flat" => trees.order = Order::Flat,
+            "graph" | "function" | "percent" => {}
+            _ => match word.parse() {
+                Ok(limit) if (0.0..=100.0).contains(&limit) => trees.limit = limit,
+                _ => return Err(format!("{word:?} is none of caller, callee, flat, none, and no percentage")),
+            },
+        }
+    }
+    Ok(Wanted::Trees(trees))
+}
+
 /// Which samples.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FilterOptions {
@@ -97,9 +128,11 @@ pub(crate) struct FilterOptions {
 }
 
 impl FilterOptions {
-    pub(crate) fn filter(&self) -> anyhow::Result<Filter> {
+    /// The filter; `times` is `--time`.
+    pub(crate) fn filter(&self, times: Option<&str>, description: &Description) -> anyhow::Result<Filter> {
+        let span = description.features.sample_time;
         Ok(Filter {
-            times: Vec::new(),
+            times: times.map(|text| time::parse(text, span)).transpose()?.unwrap_or_default(),
             pids: self.pid.clone(),
             tids: self.tid.clone(),
             cpus: self.cpu.as_deref().map(cpu_list).transpose()?.unwrap_or_default(),
@@ -149,11 +182,6 @@ impl From<OutputFormat> for Format {
 
 /// Runs `xprof report`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    if options.trees.as_deref().is_some_and(|mode| mode != "none") {
-        bail!(
-            "call trees (-g) are not available in this version; the children column counts callees: xprof report --children"
-        );
-    }
     if options.tui {
         bail!("the terminal browser (--tui) is not available in this version; print the table: xprof report --stdio");
     }
@@ -184,35 +212,71 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
     let recording = input::open(&options.input)?;
     let mut description = recording.description().clone();
     let unwinding = input::unwinding(&mut description, &options.naming, false);
-    let has_chains =
-        description.events.list().iter().any(|e| e.format.sample_type & xprof_perfdata::abi::sample::CALLCHAIN != 0);
+    let has_chains = has_chains(&description);
     let children = options.children || (has_chains && !options.no_children);
-    let mut filter = options.filter.filter()?;
-    if let Some(text) = &options.time {
-        filter.times = time::parse(text, description.features.sample_time)?;
-    }
-    let mut builder = Builder::new(&description, &options.keys(&description), filter, children && has_chains);
+    let trees = match options.trees {
+        Some(Wanted::Trees(_)) if !has_chains => bail!(
+            "{}: there are no call chains in it, so no call trees; record with them: xprof record -g -- CMD",
+            options.input.display()
+        ),
+        Some(Wanted::Trees(trees)) => Some(trees),
+        _ => None,
+    };
+    let filter = options.filter.filter(options.time.as_deref(), &description)?;
+    let stacks = has_chains && (children || trees.is_some());
+    let mut builder = Builder::new(&description, &options.keys(&description), filter, stacks);
     builder.set_guest_programs(options.naming.guest_programs(&description));
+    let (builder, ended) = fill(builder, (recording, unwinding), &description.events, notes);
+    let symbolizer = options.naming.beside(&options.input).symbolizer(&ended);
+    let profile = builder.finish(&description.events, &symbolizer, children, trees);
+    notes.extend(damage(profile.damaged));
+    Ok((profile, children))
+}
+
+/// Whether samples have call chains.
+pub(crate) fn has_chains(description: &Description) -> bool {
+    description.events.list().iter().any(|e| e.format.sample_type & xprof_perfdata::abi::sample::CALLCHAIN != 0)
+}
+
+/// Feeds a recording, as it leaves its unwinding, to a builder; with what the recording says of itself at its end. `notes`
+/// says what was not read.
+pub(crate) fn fill(
+    mut builder: Builder,
+    (recording, unwinding): (Recording, Option<Stage>),
+    events: &Events,
+    notes: &mut Vec<String>,
+) -> (Builder, Description) {
     let end = input::for_each_batch(recording, unwinding, |batch| {
         for record in batch.iter() {
-            builder.record(&record, &description.events);
+            builder.record(&record, events);
         }
         ControlFlow::Continue(())
     });
     notes.extend(end.notes.iter().map(input::explain));
     notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
     builder.add_build_ids(&end.description.features.build_ids);
-    let symbolizer = options.naming.beside(&options.input).symbolizer(&end.description);
-    let profile = builder.finish(&description.events, &symbolizer, children);
-    if profile.damaged > 0 {
-        notes.push(format!("{} records were damaged and left out", profile.damaged));
-    }
-    Ok((profile, children))
+    (builder, end.description)
+}
+
+/// What is said of damaged records.
+pub(crate) fn damage(records: u64) -> Option<String> {
+    (records > 0).then(|| format!("{records} records were damaged and left out"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_trees() {
+        let of = |order, limit| Ok(Wanted::Trees(Trees { order, limit }));
+        assert_eq!(trees("caller"), of(Order::Caller, 0.5));
+        assert_eq!(trees("graph,0,callee"), of(Order::Callee, 0.0));
+        assert_eq!(trees("flat,2.5"), of(Order::Flat, 2.5));
+        assert_eq!(trees("none"), Ok(Wanted::None));
+        assert!(trees("calle").unwrap_err().contains("\"calle\" is none of caller, callee, flat"));
+        assert!(trees("caller,101").is_err());
+    }
 
     #[test]
     fn lists_of_cpus() {

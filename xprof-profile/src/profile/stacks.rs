@@ -1,0 +1,82 @@
+//! From cells to named stacks: what exports are made of.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::events::Events;
+
+use super::builder::Builder;
+use super::cells::Sum;
+use super::frames::{FrameId, StackId};
+use super::key::Value;
+use super::names::{FunctionId, FunctionName};
+use super::rows::{Fold, Unnamed};
+use crate::symbols::Symbolizer;
+use crate::timeline::ModuleId;
+
+/// All that fell on one stack, of one thread name or whatever the keys tell apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// One value per key.
+    pub values: Vec<Value>,
+    /// Functions, leaf first; never empty.
+    pub functions: Vec<FunctionId>,
+    /// Samples.
+    pub samples: u64,
+    /// Their periods (events).
+    pub period: u64,
+}
+
+/// The stacks of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventStacks {
+    /// Name.
+    pub name: String,
+    /// In order of their first samples.
+    pub stacks: Vec<Stack>,
+}
+
+/// The stacks of a recording.
+#[derive(Clone, Debug)]
+pub struct Stacks {
+    /// Functions, by id.
+    pub functions: Vec<FunctionName>,
+    /// By event, in file order.
+    pub events: Vec<EventStacks>,
+    /// Modules without names, the heaviest first.
+    pub unnamed: Vec<Unnamed>,
+    /// Records that could not be decoded.
+    pub damaged: u64,
+}
+
+impl Builder {
+    /// Names the frames and gives the stacks one by one.
+    pub fn stacks(self, events: &Events, symbolizer: &Symbolizer) -> Stacks {
+        let names = self.names(symbolizer);
+        let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
+        let domains = self.domain_names();
+        let mut fold = Fold::new(&self, &domains, &names, &event_names);
+        let mut lists: Vec<EventStacks> =
+            events.list().iter().map(|e| EventStacks { name: e.name.clone(), stacks: Vec::new() }).collect();
+        let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
+        for &(ref cell, Sum { samples, period }) in self.cells.list() {
+            let Some(event) = lists.get_mut(cell.event as usize).filter(|_| self.takes(&names, cell)) else { continue };
+            let own = [FrameId(cell.frame)];
+            let frames = match self.frames.frames_of(StackId(cell.stack)) {
+                [] => &own,
+                frames => frames,
+            };
+            if names.name(own[0]).is_none() {
+                *unnamed.entry(self.frames.place(own[0]).module).or_default() += samples;
+            }
+            let functions = frames.iter().map(|&frame| names.function(frame)).collect();
+            event.stacks.push(Stack { values: fold.values(cell, own[0]), functions, samples, period });
+        }
+        Stacks {
+            functions: self.function_names(&names),
+            events: lists,
+            unnamed: self.advice(&names, unnamed),
+            damaged: self.damaged,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `xprof export`: a recording in the form of another program.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::report::FilterOptions;
+use crate::export::{Job, folded};
+use crate::naming::Naming;
+use crate::{Global, input};
+
+/// Options of `xprof export`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The recording (`-`: standard input)
+    #[arg(short, long, value_name = "FILE", default_value = input::DEFAULT)]
+    pub(crate) input: PathBuf,
+    /// The form to write
+    #[arg(long, value_name = "FORM")]
+    to: Form,
+    /// Where to write it [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Only this event [default: the first that has samples]
+    #[arg(short, long, value_name = "EVENT")]
+    pub(crate) event: Option<String>,
+    /// Leave functions that were compiled into others out of stacks
+    #[arg(long)]
+    pub(crate) no_inline: bool,
+    /// Only samples of this time: FROM,TO in seconds, or A%-B%
+    #[arg(long, value_name = "A,B")]
+    pub(crate) time: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: FilterOptions,
+    #[command(flatten)]
+    pub(crate) naming: Naming,
+}
+
+/// `--to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// One line a stack, for flame graph programs: comm;outermost;..;leaf PERIOD
+    Folded,
+}
+
+/// Runs `xprof export`.
+pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    let form = options.to;
+    let mut job = Job { options, notes: Vec::new() };
+    match form {
+        Form::Folded => folded::run(&mut job)?,
+    }
+    for note in job.notes.iter().filter(|_| !global.quiet) {
+        eprintln!("xprof: {note}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

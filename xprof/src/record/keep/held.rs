@@ -2,6 +2,7 @@
 //! and `/tmp/perf-PID.map` of processes that have ended.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -77,14 +78,14 @@ impl Holder {
     pub(super) fn hold(&mut self, mmap: &Mmap) -> Option<Held> {
         let deleted = mmap.path.ends_with(DELETED);
         let foreign = !deleted && self.foreign(mmap.pid);
-        if !deleted && !foreign {
+        if !deleted && !foreign && !self.is_gone(mmap) {
             return None;
         }
         if self.held >= HELD_MAX {
             self.refused += 1;
             return None;
         }
-        let file = if deleted { open_mapping(mmap) } else { open_in_root(mmap) }?;
+        let file = if foreign { open_in_root(mmap) } else { open_mapping(mmap) }?;
         self.held += 1;
         let build_id = match &mmap.file {
             MmapFile::BuildId(id) => Some(id.clone()),
@@ -104,6 +105,13 @@ impl Holder {
         Some(Held { file, build_id: None })
     }
 
+    /// The file was mapped a moment ago and its path leads nowhere already, or to another file.
+    fn is_gone(&self, mmap: &Mmap) -> bool {
+        let Ok(file) = file::File::open(Path::new(OsStr::from_bytes(&mmap.path))) else { return true };
+        let MmapFile::BuildId(recorded) = &mmap.file else { return false };
+        symbols::build_id_of(Arc::new(file)).is_none_or(|id| !id.0.starts_with(recorded))
+    }
+
     fn foreign(&self, pid: u32) -> bool {
         let theirs = namespace(&pid.to_string());
         theirs.is_some() && self.namespace.is_some() && theirs != self.namespace
@@ -120,7 +128,10 @@ fn open_mapping(mmap: &Mmap) -> Option<fs::File> {
     let through = format!("/proc/{}/map_files/{:x}-{end:x}", mmap.pid, mmap.start);
     open_regular(Path::new(&through)).or_else(|| {
         let exe = PathBuf::from(format!("/proc/{}/exe", mmap.pid));
-        let same = fs::read_link(&exe).is_ok_and(|target| target.as_os_str().as_bytes() == mmap.path);
+        let same = fs::read_link(&exe).is_ok_and(|target| {
+            let target = target.as_os_str().as_bytes();
+            target.strip_suffix(DELETED).unwrap_or(target) == mmap.path.strip_suffix(DELETED).unwrap_or(&mmap.path)
+        });
         if same { open_regular(&exe) } else { None }
     })
 }

@@ -11,6 +11,7 @@ mod input;
 mod naming;
 mod record;
 mod remedy;
+mod stacks;
 mod stat;
 mod supply;
 mod terminal;
@@ -54,6 +55,8 @@ enum Command {
     Annotate(commands::annotate::Options),
     /// Write a recording in the form of another program
     Export(commands::export::Options),
+    /// Draw the stacks of a recording as a flame graph
+    Flamegraph(commands::flamegraph::Options),
     /// Print every sample as text, as `perf script` does
     Script(commands::script::Options),
     /// Count events of a command, processes, CPUs or the whole machine
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Report(options) => commands::report::run(options, &cli.global),
         Command::Annotate(options) => commands::annotate::run(options, &cli.global),
         Command::Export(options) => commands::export::run(options, &cli.global),
+        Command::Flamegraph(options) => commands::flamegraph::run(options, &cli.global),
         Command::Script(options) => commands::script::run(options, &cli.global),
         Command::Stat(options) => commands::stat::run(options, &cli.global),
         Command::List(options) => commands::list::run(options, &cli.global),

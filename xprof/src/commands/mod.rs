@@ -6,6 +6,7 @@ pub(crate) mod archive;
 pub(crate) mod doctor;
 pub(crate) mod domains;
 pub(crate) mod export;
+pub(crate) mod flamegraph;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod report;

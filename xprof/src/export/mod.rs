@@ -4,7 +4,7 @@ pub(crate) mod folded;
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 
@@ -30,10 +30,5 @@ impl Job {
             }
             _ => Ok(Box::new(io::stdout().lock())),
         }
-    }
-
-    /// The recording's name.
-    pub(crate) fn input(&self) -> &PathBuf {
-        &self.options.input
     }
 }

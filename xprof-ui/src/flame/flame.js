@@ -1,0 +1,137 @@
+(function () {
+  "use strict";
+  // Of the drawing (draw.rs): where frames may stand, and how wide a character is.
+  const LEFT = 10, WIDTH = 1180, CHARACTER = 6.6;
+  const svg = document.querySelector("svg.flame");
+  const byId = (id) => document.getElementById(id);
+  const parents = [];
+  const frames = Array.from(svg.querySelectorAll("g.f"), (g, index) => {
+    const rect = g.querySelector("rect");
+    const label = g.querySelector("title").textContent;
+    const depth = Number(g.getAttribute("aria-level")) - 1;
+    parents[depth] = index;
+    return {
+      g, rect, text: g.querySelector("text"), label, depth, index,
+      name: label.slice(0, label.indexOf("\n")),
+      x: (Number(rect.getAttribute("x")) - LEFT) / WIDTH,
+      w: Number(rect.getAttribute("width")) / WIDTH,
+      parent: depth > 0 ? parents[depth - 1] : -1,
+      children: [],
+    };
+  });
+  for (const f of frames) if (f.parent >= 0) frames[f.parent].children.push(f);
+  if (frames.length === 0) return;
+  const root = frames[0];
+  let zoomed = root;
+
+  function fit(f, width) {
+    const room = Math.floor((width - 6) / CHARACTER);
+    const text = room < 3 ? "" : f.name.length <= room ? f.name : f.name.slice(0, room - 2) + "..";
+    if (f.text.textContent !== text) f.text.textContent = text;
+  }
+
+  function zoom(target) {
+    zoomed = target;
+    const above = new Set();
+    for (let f = target; f.parent >= 0; f = frames[f.parent]) above.add(f.parent);
+    const end = target.x + target.w;
+    for (const f of frames) {
+      const isAbove = above.has(f.index);
+      // Frames stand in depth-first order: what is called from the target follows it.
+      const inside = f === target || (f.index > target.index && f.depth > target.depth && f.x < end && under(f, target));
+      f.g.classList.toggle("off", !isAbove && !inside);
+      f.g.classList.toggle("above", isAbove);
+      if (!isAbove && !inside) continue;
+      const x = isAbove ? 0 : (f.x - target.x) / target.w;
+      const width = (isAbove ? 1 : f.w / target.w) * WIDTH;
+      f.rect.setAttribute("x", LEFT + x * WIDTH);
+      f.rect.setAttribute("width", Math.max(width, 0.1));
+      f.text.setAttribute("x", LEFT + x * WIDTH + 3);
+      fit(f, width);
+    }
+    byId("reset").classList.toggle("off", target === root);
+  }
+
+  function under(f, target) {
+    while (f.depth > target.depth) f = frames[f.parent];
+    return f === target;
+  }
+
+  function search(term) {
+    let matches = () => false;
+    if (term) {
+      const lower = term.toLowerCase();
+      matches = (name) => name.toLowerCase().includes(lower);
+      try {
+        const pattern = new RegExp(term, "i");
+        matches = (name) => pattern.test(name);
+      } catch (_) { /* no pattern: the words themselves */ }
+    }
+    let share = 0, count = 0;
+    const counted = new Set();
+    for (const f of frames) {
+      const hit = f !== root && matches(f.name);
+      f.g.classList.toggle("hit", hit);
+      if (hit) count++;
+      // What is called from a match belongs to it already.
+      if (f.parent >= 0 && counted.has(f.parent)) counted.add(f.index);
+      else if (hit) { counted.add(f.index); share += f.w; }
+    }
+    byId("matched").textContent = term ? "matched: " + (share / root.w * 100).toFixed(2) + " % in " + count + " frames" : "";
+  }
+
+  function say(f) { byId("details").textContent = f ? f.label.replace("\n", ": ") : ""; }
+
+  function move(f, key) {
+    const inverted = svg.classList.contains("inverted");
+    const widest = (list) => list.reduce((a, b) => (b.w > a.w ? b : a));
+    const beside = f.parent < 0 ? [f] : frames[f.parent].children;
+    const at = beside.indexOf(f);
+    switch (key) {
+      case inverted ? "ArrowDown" : "ArrowUp": return f.children.length ? widest(f.children) : f;
+      case inverted ? "ArrowUp" : "ArrowDown": return f.parent < 0 ? f : frames[f.parent];
+      case "ArrowLeft": return beside[Math.max(at - 1, 0)];
+      case "ArrowRight": return beside[Math.min(at + 1, beside.length - 1)];
+      default: return null;
+    }
+  }
+
+  function focus(f) {
+    for (const other of svg.querySelectorAll('g.f[tabindex="0"]')) other.setAttribute("tabindex", "-1");
+    f.g.setAttribute("tabindex", "0");
+    f.g.focus();
+    say(f);
+  }
+
+  const frameOf = (target) => {
+    const g = target.closest && target.closest("g.f");
+    return g ? frames.find((f) => f.g === g) : null;
+  };
+  const input = byId("term");
+  const ask = () => {
+    if (input) { input.focus(); input.select(); } else search(prompt("Search (words or a pattern):") || "");
+  };
+  svg.addEventListener("click", (event) => { const f = frameOf(event.target); if (f) { zoom(f); focus(f); } });
+  svg.addEventListener("mouseover", (event) => say(frameOf(event.target)));
+  byId("reset").addEventListener("click", () => zoom(root));
+  if (input) input.addEventListener("input", () => search(input.value));
+  else byId("search").addEventListener("click", ask);
+  document.addEventListener("keydown", (event) => {
+    if (event.target === input) {
+      if (event.key === "Escape") { input.value = ""; search(""); focus(zoomed); }
+      return;
+    }
+    if (event.key === "Escape") { search(""); if (input) input.value = ""; zoom(root); return; }
+    if (event.key === "/" || (event.key === "f" && (event.ctrlKey || event.metaKey))) {
+      event.preventDefault();
+      ask();
+      return;
+    }
+    const f = frameOf(event.target);
+    if (!f) return;
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); zoom(f); return; }
+    const next = move(f, event.key);
+    if (next) { event.preventDefault(); if (next.g.classList.contains("off")) zoom(root); focus(next); }
+  });
+  byId("reset").classList.add("off");
+})();

@@ -94,22 +94,36 @@ fn tracepoints() {
     assert!(same(&record(dir.path(), &events), &[]) > 1000);
 }
 
-/// Frame-pointer chains. One cause of differences is known: a chain that is read just behind an exec, when perf still
-/// has the old program's maps.
+/// Frame-pointer chains: inside of execs, and of idle CPUs, whose stacks begin in code that is not in the kernel's map.
 #[test]
 fn call_chains() {
-    for options in [&["-e", "cpu-clock", "-F", "2000", "-g"][..], &["-e", "page-faults", "-c", "1", "-g", "-z"]] {
+    let kinds = [
+        &["-e", "cpu-clock", "-F", "2000", "-g"][..],
+        &["-e", "page-faults", "-c", "1", "-g", "-z"],
+        &["-a", "-e", "sched:sched_switch", "-g"],
+    ];
+    for options in kinds {
         let dir = tempfile::tempdir().unwrap();
         let file = record(dir.path(), options);
-        let (perf, ours) = (text(Path::new("perf"), &file, &[]), text(xprof(), &file, &[]));
+        // Of the machine only what is the same everywhere: its idle tasks.
+        let whose: &[&str] = if options[0] == "-a" { &["--pid", "0"] } else { &[] };
+        let (perf, ours) = (text(Path::new("perf"), &file, whose), text(xprof(), &file, whose));
+        assert!(perf.lines().count() > 10, "{options:?}");
         assert_eq!(ours.lines().count(), perf.lines().count(), "{options:?}");
-        let differ: Vec<_> = ours.lines().zip(perf.lines()).filter(|(ours, theirs)| ours != theirs).collect();
-        for (ours, theirs) in &differ {
-            assert!(ours.starts_with('\t') && ours.ends_with("[unknown] ([unknown])"), "{ours}\n{theirs}");
+        // perf 6.1 has no names for entries of .plt.sec.
+        for (ours, theirs) in ours.lines().zip(perf.lines()).filter(|(ours, _)| !ours.contains("@plt+")) {
+            assert_eq!(ours, theirs, "{options:?}");
         }
-        // The work has some twenty execs.
-        assert!(differ.len() <= 20 + perf.lines().count() / 1000, "{options:?}: {} lines differ", differ.len());
     }
+}
+
+/// A sample that reads a group stands for one of each member.
+#[test]
+fn groups_that_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ["-e", "{cpu-clock,page-faults}:S", "-c", "1000000"];
+    let file = record(dir.path(), &options);
+    assert!(same(&file, &[]) > 10);
 }
 
 /// Every form has the same samples.

@@ -177,6 +177,12 @@ impl Symbolizer {
         Reader::open(&*self.supplier, module)
     }
 
+    /// The run-time addresses that the symbols of a kernel lie at. Its map in a recording covers only its text; perf widens it
+    /// to these when it reads them.
+    pub fn kernel_extent(&self, kernel: &Module) -> std::ops::Range<u64> {
+        self.loaded(self.key(kernel), None).extent()
+    }
+
     /// What was loaded for a key; loads it the first time. `pid`: a process that had it mapped.
     fn loaded(&self, key: Module, pid: Option<u32>) -> Arc<Loaded> {
         let cell = {

@@ -1,7 +1,7 @@
 //! From records to cells.
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::abi::{attr_flag, read_format, record, sample as bit};
+use xprof_perfdata::abi::{record, sample as bit};
 use xprof_perfdata::domain::{RUNNING_EVENT, WAITING_EVENT};
 use xprof_perfdata::events::{Event, Events};
 use xprof_perfdata::feature::BuildIdEntry;
@@ -16,6 +16,7 @@ use super::domains::Origins;
 use super::filter::Filter;
 use super::frames::{FrameId, Frames, StackId};
 use super::key::Key;
+use super::reads::Reads;
 use crate::timeline::{Mode, Timeline};
 
 /// Lost records of one event, from both ways the kernel tells them.
@@ -60,8 +61,7 @@ pub struct Builder {
     /// `uname -m` of the recorded machine.
     arch: Option<String>,
     sample: Sample,
-    /// Counts that `:S` reads gave last, by id, and by thread where a read counts its own thread alone.
-    last_values: FxHashMap<(u64, u32), u64>,
+    reads: Reads,
     /// Records that could not be decoded.
     pub(super) damaged: u64,
 }
@@ -93,7 +93,7 @@ impl Builder {
             wanted,
             arch: description.features.arch.clone(),
             sample: Sample::default(),
-            last_values: FxHashMap::default(),
+            reads: Reads::default(),
             damaged: 0,
         }
     }
@@ -159,12 +159,10 @@ impl Builder {
             let period = view.period().unwrap_or(event.attr.sample_period);
             self.origins.add_time(who.origin, view.addr(), period);
         }
-        const GROUP: u64 = read_format::GROUP | read_format::ID;
-        let is_group = event.format.sample_type & bit::READ != 0 && event.format.read_format & GROUP == GROUP;
         let arch = self.arch.as_deref().filter(|_| self.wanted.stacks);
         let link = LinkRegister::of(arch, &event.attr);
-        if is_group || self.wanted.cgroup || link.is_some() {
-            return self.whole_sample(raw, &view, who, (event, link), events, is_group);
+        if Reads::has(event) || self.wanted.cgroup || link.is_some() {
+            return self.whole_sample(raw, &view, who, (event, link), events);
         }
         let period = view.period().unwrap_or(event.attr.sample_period);
         let (ip, pid, tid) = (view.ip(), view.pid(), view.tid());
@@ -187,7 +185,6 @@ impl Builder {
         who: Who,
         (event, link): (&Event, Option<LinkRegister>),
         events: &Events,
-        is_group: bool,
     ) {
         let mut sample = std::mem::take(&mut self.sample);
         if event.format.decode_sample(raw.body, &mut sample).is_err() {
@@ -196,9 +193,10 @@ impl Builder {
             let link = link.and_then(|link| link.read(&sample));
             let mut cell = self.cell(raw, view, who, event.format.sample_type, link);
             cell.cgroup = if self.wanted.cgroup { sample.cgroup } else { 0 };
-            if is_group {
-                let tid = if event.attr.has(attr_flag::INHERIT) { sample.id.tid } else { 0 };
-                self.add_group(cell, tid, events, &sample);
+            if Reads::has(event) {
+                for (event, period) in self.reads.of(event, events, &sample) {
+                    self.cells.add(Cell { event: event as u32, ..cell }, period);
+                }
             } else {
                 self.cells.add(cell, view.period().unwrap_or(event.attr.sample_period));
             }
@@ -236,18 +234,6 @@ impl Builder {
         }
         let cpu = if wanted.cpu && sample_type & bit::CPU != 0 { view.cpu() } else { u32::MAX };
         Cell { event: raw.event, thread, frame: frame.0, stack: stack.0, cpu, origin, cgroup: 0 }
-    }
-
-    /// Adds a sample of a leader that reads its group (`:S`): one for each member that counted something since.
-    fn add_group(&mut self, cell: Cell, tid: u32, events: &Events, sample: &Sample) {
-        for counter in &sample.read.counters {
-            let Some(event) = events.by_id(counter.id) else { continue };
-            let last = self.last_values.insert((counter.id, tid), counter.value).unwrap_or(0);
-            let period = counter.value.wrapping_sub(last);
-            if period != 0 {
-                self.cells.add(Cell { event: event as u32, ..cell }, period);
-            }
-        }
     }
 }
 

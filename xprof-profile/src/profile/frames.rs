@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use xprof_perfdata::sample::Callchain;
 
 use super::chain::{FrameAddr, walk};
-use crate::timeline::{Mode, ModuleId, Place, Timeline};
+use crate::timeline::{Mode, ModuleId, Modules, Place, Timeline};
 
 /// Most entries that a cache of resolved addresses or chains keeps; past it the cache starts anew.
 const CACHE_MAX: usize = 1 << 20;
@@ -142,6 +142,14 @@ impl Frames {
     /// Where a frame is.
     pub fn place(&self, id: FrameId) -> Place {
         self.places.get(id.0 as usize).copied().unwrap_or(Place { module: ModuleId(0), addr: 0 })
+    }
+
+    /// Moves the kernel's frames without a module, of these addresses, to another module.
+    pub(super) fn adopt(&mut self, addresses: &std::ops::Range<u64>, module: ModuleId) {
+        let orphans = Modules::unknown(Mode::Kernel);
+        for place in self.places.iter_mut().filter(|p| p.module == orphans && addresses.contains(&p.addr)) {
+            place.module = module;
+        }
     }
 
     /// All frames, by id.

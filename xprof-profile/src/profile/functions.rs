@@ -58,7 +58,8 @@ pub struct Functions {
 
 impl Builder {
     /// Names the code addresses and adds samples up by function. Samples without a name are in no function.
-    pub fn functions(self, events: &Events, symbolizer: &Symbolizer) -> Functions {
+    pub fn functions(mut self, events: &Events, symbolizer: &Symbolizer) -> Functions {
+        self.adopt_kernel(symbolizer);
         let names = self.names(symbolizer);
         let mut totals: Vec<(String, Heat)> =
             events.list().iter().map(|event| (event.name.clone(), Heat::default())).collect();

@@ -3,6 +3,10 @@
 //! A [`Builder`] is fed records in time order. It adds samples up in cells (event, thread, code address, stack, ..), whose
 //! number depends on the program and not on the length of the recording. [`Builder::finish`] names every code address
 //! once and folds the cells into the rows of a [`Profile`], by the [`Key`]s asked for.
+//!
+//! Sums are perf's, but for what follows from other meanings of words: samples with branch stacks are counted once (perf:
+//! `--no-branch-stack`; otherwise it counts branches); a sample taken while a task dies, for which the kernel has no pid
+//! left (-1), belongs to the process of its thread; symbols differ for the causes listed in [`crate::symbols`].
 
 mod builder;
 mod cells;
@@ -13,6 +17,7 @@ mod frames;
 mod functions;
 mod key;
 mod names;
+mod reads;
 mod rows;
 mod stacks;
 mod tree;
@@ -25,6 +30,7 @@ pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use functions::{Function, Functions, Heat};
 pub use key::{Key, UnknownKey, Value};
 pub use names::{FunctionId, FunctionName};
+pub use reads::Reads;
 pub use rows::{EventProfile, Profile, Row, Unnamed};
 pub use stacks::{EventStacks, Stack, Stacks};
 pub use tree::{Chain, Node, Order, Trees};

@@ -10,7 +10,7 @@ use super::builder::Builder;
 use super::frames::FrameId;
 use super::key::Value;
 use crate::symbols::{Missing, Module, ModuleKind, Symbol, Symbolizer};
-use crate::timeline::{ModuleId, Place};
+use crate::timeline::{Mode, ModuleId, Modules, Place};
 
 /// Index of a function as stacks show it: one per symbol of a module, and one per address that has no symbol. Dense
 /// from 0.
@@ -64,6 +64,18 @@ impl Names {
 }
 
 impl Builder {
+    /// Gives the kernel the frames outside of its map that lie among its symbols. To be done before names are asked for.
+    pub(super) fn adopt_kernel(&mut self, symbolizer: &Symbolizer) {
+        let orphans = Modules::unknown(Mode::Kernel);
+        let modules = self.timeline.modules();
+        if let Some(id) = modules.kernel_image()
+            && let Some(kernel) = modules.get(id)
+            && self.frames.places().iter().any(|place| place.module == orphans)
+        {
+            self.frames.adopt(&symbolizer.kernel_extent(kernel), id);
+        }
+    }
+
     /// Looks up every frame.
     pub(super) fn names(&self, symbolizer: &Symbolizer) -> Names {
         let places = self.frames.places();

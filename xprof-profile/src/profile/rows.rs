@@ -15,8 +15,8 @@ use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
 use super::names::{FunctionName, Names};
 use super::tree::{Arena, Chain, Node, Order, Trees};
-use crate::symbols::Symbolizer;
-use crate::timeline::{Mode, ModuleId, ThreadId, ThreadName};
+use crate::symbols::{ModuleKind, Symbolizer};
+use crate::timeline::{Mode, ModuleId, Place, ThreadId, ThreadName};
 
 /// One line of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,14 @@ pub struct Profile {
 
 impl Builder {
     /// Names the frames and folds the cells into rows, with trees if they are asked for.
-    pub fn finish(self, events: &Events, symbolizer: &Symbolizer, has_children: bool, trees: Option<Trees>) -> Profile {
+    pub fn finish(
+        mut self,
+        events: &Events,
+        symbolizer: &Symbolizer,
+        has_children: bool,
+        trees: Option<Trees>,
+    ) -> Profile {
+        self.adopt_kernel(symbolizer);
         let needs_names = self.keys.contains(&Key::Symbol) || !self.filter.symbols.is_empty() || trees.is_some();
         let names = if needs_names { self.names(symbolizer) } else { Names::default() };
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
@@ -179,6 +186,16 @@ pub(super) struct Fold<'a> {
 }
 
 impl Builder {
+    /// The address shown of a place without a name: perf counts in a kernel module from its start.
+    fn unnamed(&self, place: Place) -> u64 {
+        let module = self.timeline.modules().get(place.module);
+        let map = self.timeline.map(0, Mode::Kernel, place.addr);
+        match (module, map) {
+            (Some(module), Some(map)) if module.kind == ModuleKind::KernelModule => place.addr - map.start,
+            _ => place.addr,
+        }
+    }
+
     /// What only names can decide: whether the filters let a cell through.
     pub(super) fn takes(&self, names: &Names, cell: &Cell) -> bool {
         let filter = &self.filter;
@@ -246,7 +263,7 @@ impl<'a> Fold<'a> {
             Key::Dso => Value::Text(self.dso(place.module)),
             Key::Symbol => match self.names.name(frame) {
                 Some(name) => Value::Text(name.clone()),
-                None => Value::Address(place.addr),
+                None => Value::Address(self.builder.unnamed(place)),
             },
             Key::Addr => Value::Address(place.addr),
             Key::Event => Value::Text(self.events.get(cell.event as usize).cloned().unwrap_or_else(|| "".into())),

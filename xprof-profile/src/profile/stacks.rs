@@ -51,7 +51,8 @@ pub struct Stacks {
 
 impl Builder {
     /// Names the frames and gives the stacks one by one.
-    pub fn stacks(self, events: &Events, symbolizer: &Symbolizer) -> Stacks {
+    pub fn stacks(mut self, events: &Events, symbolizer: &Symbolizer) -> Stacks {
+        self.adopt_kernel(symbolizer);
         let names = self.names(symbolizer);
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();

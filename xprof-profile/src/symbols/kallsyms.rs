@@ -60,6 +60,7 @@ pub(crate) fn read(source: &dyn Source) -> io::Result<Kallsyms> {
     let number = table.add_strings(Strings::Memory(lines.names)).unwrap_or(0);
     lines.entries.iter_mut().for_each(|e| e.strings = number);
     table.add(lines.entries);
+    table.seal();
     Ok(Kallsyms::Table(table))
 }
 

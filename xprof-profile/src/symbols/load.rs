@@ -50,6 +50,11 @@ impl Loaded {
         }
     }
 
+    /// From the first symbol to the end of the last.
+    pub(crate) fn extent(&self) -> std::ops::Range<u64> {
+        if let Names::Table(table) = &self.names { table.extent() } else { 0..0 }
+    }
+
     /// Why some addresses have no names, when that can be helped.
     pub(crate) fn advice(&self) -> Option<&str> {
         self.advice.as_deref()

@@ -41,6 +41,7 @@ pub(crate) fn table(names: &Elf, loaded: &Elf) -> io::Result<Table> {
         add(&mut table, loaded, loaded, b".dynsym", SHT_DYNSYM)?;
     }
     add_plt(&mut table, loaded)?;
+    table.seal();
     Ok(table)
 }
 
@@ -54,6 +55,7 @@ pub(crate) fn with_mini(elf: &Elf, mini: &Elf) -> io::Result<Table> {
     add(&mut table, mini, elf, b".symtab", SHT_SYMTAB)?;
     add(&mut table, elf, elf, b".dynsym", SHT_DYNSYM)?;
     add_plt(&mut table, elf)?;
+    table.seal();
     Ok(table)
 }
 
@@ -106,6 +108,7 @@ fn by_address(elf: &Elf, style: Style, reference: Option<&Reference>) -> io::Res
     }
     table.add_strings(Strings::Memory(strings));
     table.add(entries);
+    table.seal();
     Ok(table)
 }
 
@@ -306,7 +309,7 @@ fn add_plt(table: &mut Table, elf: &Elf) -> io::Result<()> {
             });
         }
     }
-    table.add_sized(linked);
+    table.add(linked);
     Ok(())
 }
 

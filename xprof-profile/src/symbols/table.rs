@@ -100,15 +100,19 @@ impl Table {
         Some(number)
     }
 
-    /// Adds symbols behind those that are there (of several at one address the earlier are asked first), then gives sizes
-    /// to those that have none: up to the next symbol; between the kernel and a module, and for the last, up to the end of
-    /// the next page.
+    /// Adds symbols behind those that are there (of several at one address the earlier are asked first). They are found
+    /// once the table is sealed.
     pub(crate) fn add(&mut self, mut more: Vec<Entry>) {
         if self.entries.is_empty() {
             self.entries = more;
         } else {
             self.entries.append(&mut more);
         }
+    }
+
+    /// Gives sizes to the symbols that have none: up to the next symbol; between the kernel and a module, and for the last,
+    /// up to the end of the next page.
+    pub(crate) fn seal(&mut self) {
         self.entries.sort_by_key(|e| e.start);
         for i in 1..self.entries.len() {
             let (previous, next) = (self.entries[i - 1], self.entries[i]);
@@ -124,19 +128,15 @@ impl Table {
         {
             last.end = page_end(last.start).saturating_add(PAGE);
         }
-        self.index();
-    }
-
-    /// Adds symbols whose sizes are known.
-    pub(crate) fn add_sized(&mut self, mut more: Vec<Entry>) {
-        self.entries.append(&mut more);
-        self.entries.sort_by_key(|e| e.start);
-        self.index();
-    }
-
-    fn index(&mut self) {
         self.entries.shrink_to_fit();
         self.block_ends = self.entries.chunks(BLOCK).map(|b| b.iter().map(|e| e.end).max().unwrap_or(0)).collect();
+    }
+
+    /// From the first symbol to the end of the last, those of kernel modules left out.
+    pub(crate) fn extent(&self) -> std::ops::Range<u64> {
+        let mut own = self.entries.iter().filter(|e| !e.in_module);
+        let start = own.next().map_or(0, |e| e.start);
+        start..own.next_back().map_or(start, |e| e.end)
     }
 
     /// Looks up sorted addresses; one answer each.
@@ -344,6 +344,7 @@ mod tests {
         }
         table.add_strings(Strings::Memory(names));
         table.add(entries);
+        table.seal();
         table
     }
 
@@ -427,6 +428,7 @@ mod tests {
             in_module: false,
         };
         table.add(vec![at(1, 1), at(40_002, 2), at(90_000, 3)]);
+        table.seal();
         let names: Vec<_> = table.lookup(&[1, 2, 3]).into_iter().map(|s| s.unwrap().name.to_string()).collect();
         assert_eq!(names, [&long[..], "end", ""]);
     }

@@ -1,8 +1,8 @@
 //! Who was mapped where, when: tasks and address spaces, advanced by records in time order.
 //!
 //! The state is that of the last record applied, as in the kernel itself; samples are placed while it holds. The
-//! rules are perf's (`tools/perf/util/{machine,thread,map}.c`), so that sums by comm and DSO are equal, but for one:
-//! an exec empties the address space, where perf leaves the old image's maps behind the new ones.
+//! rules are perf's (`tools/perf/util/{machine,thread,map}.c`), so that sums by comm and DSO are equal: an exec leaves the
+//! old image's maps behind the new ones, and the stack of a sample inside of it its names.
 
 mod guest;
 mod module;
@@ -187,14 +187,8 @@ impl Timeline {
             Record::Mmap(mmap) if machine != 0 => self.guest_mmap(mmap, record_misc, machine),
             Record::Mmap(mmap) => self.mmap(mmap, record_misc),
             Record::Comm(comm) => {
-                let by_exec = record_misc & misc::COMM_EXEC != 0;
                 let (pid, tid) = (comm.task.pid, comm.task.tid);
                 self.tasks.set_comm(self.numbers.of(machine, tid), (pid, tid), &comm.comm);
-                if by_exec {
-                    let epoch = self.next_epoch();
-                    let space = self.fresh(machine, epoch);
-                    self.spaces.insert(self.numbers.of(machine, pid), space);
-                }
             }
             Record::Fork(task) => {
                 let number = self.numbers.of(machine, task.tid);

@@ -208,6 +208,12 @@ impl Modules {
         (self.intern(Identity { path, kind, file }, Some(mmap.pid), short, Mode::User), identity)
     }
 
+    /// The kernel itself, when a record told of it.
+    pub fn kernel_image(&self) -> Option<ModuleId> {
+        let index = self.list.iter().position(|module| matches!(module.kind, ModuleKind::Kernel { .. }))?;
+        Some(ModuleId(index as u32))
+    }
+
     /// The modules, by id.
     pub fn list(&self) -> &[Module] {
         &self.list
@@ -221,6 +227,18 @@ impl Modules {
     /// Name as tables show it: the file's last part, `[ext4]` for a kernel module, `[JIT] tid N`.
     pub fn short_name(&self, id: ModuleId) -> &[u8] {
         self.short.get(id.0 as usize).map_or(b"[unknown]", Vec::as_slice)
+    }
+
+    /// Name as `script` shows it: the path, but for kernel modules that the recording's table of build ids does not tell
+    /// of, which perf knows by their short name.
+    pub fn long_name(&self, id: ModuleId) -> &[u8] {
+        match self.get(id) {
+            Some(module) if module.kind == ModuleKind::KernelModule && !self.table.contains_key(&module.path) => {
+                self.short_name(id)
+            }
+            Some(module) => &module.path,
+            None => b"[unknown]",
+        }
     }
 
     /// The mode in which its code runs.

@@ -29,6 +29,8 @@ pub struct ThreadName(pub u32);
 struct Thread {
     pid: u32,
     comm: ThreadName,
+    /// A record said the name; else it is made of the number, and children get one of their own.
+    named: bool,
     id: Option<ThreadId>,
 }
 
@@ -63,9 +65,10 @@ impl Tasks {
     fn found(&mut self, number: u32, (pid, tid): (u32, u32)) -> &mut Thread {
         if !self.by_tid.contains_key(&number) {
             let comm = self.name(format!(":{}", tid as i32).as_bytes());
-            self.by_tid.insert(number, Thread { pid, comm, id: None });
+            self.by_tid.insert(number, Thread { pid, comm, named: false, id: None });
         }
-        let thread = self.by_tid.entry(number).or_insert(Thread { pid, comm: ThreadName(0), id: None });
+        let nobody = Thread { pid, comm: ThreadName(0), named: false, id: None };
+        let thread = self.by_tid.entry(number).or_insert(nobody);
         if thread.pid == u32::MAX && pid != u32::MAX {
             thread.pid = pid;
             thread.id = None;
@@ -80,13 +83,25 @@ impl Tasks {
     pub(super) fn set_comm(&mut self, number: u32, ids: (u32, u32), comm: &[u8]) {
         let comm = self.name(comm);
         let thread = self.found(number, ids);
+        let unnamed = if thread.named { None } else { thread.id };
         thread.comm = comm;
+        thread.named = true;
         thread.id = None;
+        // The first name is also that of the time before.
+        if let Some(key) = unnamed.and_then(|id| self.keys.get_mut(id.0 as usize)) {
+            self.ids.remove(key);
+            key.comm = comm;
+        }
     }
 
     pub(super) fn fork(&mut self, number: u32, parent: u32, task: &Task) {
-        let comm = self.found(parent, (task.ppid, task.ptid)).comm;
-        self.by_tid.insert(number, Thread { pid: task.pid, comm, id: None });
+        let parent = *self.found(parent, (task.ppid, task.ptid));
+        self.by_tid.remove(&number);
+        let child = self.found(number, (task.pid, task.tid));
+        if parent.named {
+            child.comm = parent.comm;
+            child.named = true;
+        }
     }
 
     pub(super) fn thread(&mut self, number: u32, (pid, tid): (u32, u32)) -> ThreadId {

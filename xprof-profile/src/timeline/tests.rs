@@ -51,7 +51,8 @@ fn a_child_inherits_and_diverges() {
     assert_eq!(comm(&mut t, 2, 2), "parent");
     assert_eq!(name(&t, t.place(2, Mode::User, 0x1800)), "parent");
     t.apply(&Record::Comm(Comm { task: TaskId { pid: 2, tid: 2 }, comm: b"child".to_vec() }), misc::COMM_EXEC, (0, 0));
-    assert_eq!(name(&t, t.place(2, Mode::User, 0x1800)), "[unknown]");
+    // As perf: the new image lies over the old one.
+    assert_eq!(name(&t, t.place(2, Mode::User, 0x1800)), "parent");
     assert_eq!(name(&t, t.place(1, Mode::User, 0x1800)), "parent");
     assert_eq!((comm(&mut t, 1, 1), comm(&mut t, 2, 2)), ("parent".into(), "child".into()));
 }
@@ -66,6 +67,19 @@ fn threads_share_their_process() {
     assert_eq!(comm(&mut t, 1, 1), ":1");
     assert_eq!(comm(&mut t, 0, 0), "swapper");
     assert_eq!(name(&t, t.place(1, Mode::User, 0x1000)), "p");
+}
+
+#[test]
+fn a_thread_without_a_name_gives_none_and_takes_its_first_for_always() {
+    let mut t = Timeline::new(&[]);
+    t.apply(&Record::Fork(Task { pid: 7, ppid: 6, tid: 7, ptid: 6, time: 5 }), 0, (0, 0));
+    let before = t.thread(0, 7, 7);
+    assert_eq!(comm(&mut t, 7, 7), ":7");
+    t.apply(&Record::Comm(Comm { task: TaskId { pid: 7, tid: 7 }, comm: b"ls".to_vec() }), misc::COMM_EXEC, (0, 0));
+    assert_eq!(t.tasks().comm(t.tasks().key(before).comm), b"ls");
+    t.apply(&Record::Comm(Comm { task: TaskId { pid: 7, tid: 7 }, comm: b"cat".to_vec() }), misc::COMM_EXEC, (0, 0));
+    assert_eq!(comm(&mut t, 7, 7), "cat");
+    assert_eq!(t.tasks().comm(t.tasks().key(before).comm), b"ls");
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Script {
                     out.push(separator);
                 }
                 let mode = if address >> 63 == 1 { Mode::Kernel } else { Mode::User };
-                let place = self.timeline.place(pid, mode, address);
+                let place = self.places.place(&self.timeline, pid, mode, address);
                 if names {
                     let named = self.places.named(&self.timeline, place);
                     symbol(&named, place, true, out);

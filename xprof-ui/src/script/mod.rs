@@ -21,10 +21,10 @@ use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
 use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::Record;
-use xprof_perfdata::sample::Sample;
-use xprof_profile::profile::{Filter, LinkRegister};
+use xprof_perfdata::sample::{Sample, SampleView};
+use xprof_profile::profile::{Filter, LinkRegister, Reads};
 use xprof_profile::symbols::Symbolizer;
-use xprof_profile::timeline::{Mode, Timeline};
+use xprof_profile::timeline::{Mode, ThreadId, Timeline};
 use xprof_profile::tracepoint::{Format as TracepointFormat, Formats};
 
 pub use fields::{Choices, Fields};
@@ -109,6 +109,7 @@ pub struct Script {
     arch: String,
     /// Interrupted and user registers of every event, one bit each.
     masks: Vec<(u64, u64)>,
+    reads: Reads,
     widest_source: usize,
     rows: u64,
     damaged: u64,
@@ -140,6 +141,7 @@ impl Script {
             period: Default::default(),
             arch: description.features.arch.clone().unwrap_or_default(),
             masks: events.list().iter().map(|e| (e.attr.sample_regs_intr, e.attr.sample_regs_user)).collect(),
+            reads: Reads::default(),
             widest_source: 0,
             rows: 0,
             damaged: 0,
@@ -208,7 +210,8 @@ impl Script {
         if !self.options.filter.takes(&view) || of_event.fields == Fields::default() {
             return;
         }
-        let whole = of_event.whole || self.options.format != Format::Text;
+        let reads = Reads::has(event);
+        let whole = of_event.whole || reads || self.options.format != Format::Text;
         if whole && event.format.decode_sample(raw.body, &mut self.sample).is_err() {
             self.damaged += 1;
             return;
@@ -223,10 +226,31 @@ impl Script {
                 return;
             }
         }
+        if !reads {
+            let period = view.period().unwrap_or(event.attr.sample_period);
+            return self.show(raw, &view, thread, (event, period), out);
+        }
+        let counted: Vec<_> = self.reads.of(event, events, &self.sample).collect();
+        for (index, period) in counted {
+            if let Some(event) = events.list().get(index) {
+                let raw = RawRecord { event: index as u32, ..*raw };
+                self.show(&raw, &view, thread, (event, period), out);
+            }
+        }
+    }
+
+    fn show(
+        &mut self,
+        raw: &RawRecord<'_>,
+        view: &SampleView<'_>,
+        thread: ThreadId,
+        (event, period): (&Event, u64),
+        out: &mut Vec<u8>,
+    ) {
         match self.options.format {
-            Format::Text => self.line(raw, &view, thread, event.attr.sample_period, out),
-            Format::Json => self.json(raw, &view, thread, event, out),
-            Format::Csv => self.csv(raw, &view, thread, event, out),
+            Format::Text => self.line(raw, view, thread, period, out),
+            Format::Json => self.json(raw, view, thread, (event, period), out),
+            Format::Csv => self.csv(raw, view, thread, (event, period), out),
         }
         self.rows += 1;
     }

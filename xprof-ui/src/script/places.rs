@@ -39,6 +39,8 @@ pub(super) struct Places {
     lines: FxHashMap<Line, Range>,
     chains: FxHashMap<((u64, u64), Mode), Range>,
     text: Vec<u8>,
+    /// Where the symbols of the kernel lie, once somebody asked.
+    kernel: Option<std::ops::Range<u64>>,
 }
 
 /// One line: an address in a state of an address space, and which parts are shown.
@@ -60,7 +62,21 @@ impl Places {
             lines: FxHashMap::default(),
             chains: FxHashMap::default(),
             text: Vec::new(),
+            kernel: None,
         }
+    }
+
+    /// Where an address lies. The kernel has what lies among its symbols, as in perf.
+    pub(super) fn place(&mut self, timeline: &Timeline, pid: u32, mode: Mode, address: u64) -> Place {
+        let place = timeline.place(pid, mode, address);
+        if place.module != Modules::unknown(Mode::Kernel) {
+            return place;
+        }
+        let Some(image) = timeline.modules().kernel_image() else { return place };
+        let symbolizer = &self.symbolizer;
+        let load = || timeline.modules().get(image).map_or(0..0, |kernel| symbolizer.kernel_extent(kernel));
+        let extent = self.kernel.get_or_insert_with(load);
+        if extent.contains(&address) { Place { module: image, ..place } } else { place }
     }
 
     /// The symbol at a place.
@@ -126,7 +142,7 @@ impl Places {
 
     fn write(&mut self, timeline: &Timeline, (pid, mode, address): (u32, Mode, u64), parts: u32, out: &mut Vec<u8>) {
         let shows = |field: Fields| u64::from(parts) & field.0 != 0;
-        let place = timeline.place(pid, mode, address);
+        let place = self.place(timeline, pid, mode, address);
         let named = if shows(Fields::SYM) { self.named(timeline, place) } else { None };
         if parts & CHAIN != 0 {
             out.push(b'\t');
@@ -199,7 +215,7 @@ impl Places {
 
     fn is_one_function(&mut self, timeline: &Timeline, (pid, mode): (u32, Mode), addresses: [u64; 2]) -> bool {
         let [one, other] = addresses.map(|address| {
-            let place = timeline.place(pid, mode, address);
+            let place = self.place(timeline, pid, mode, address);
             self.named(timeline, place).map(|(_, start)| (place.module, start))
         });
         one.is_some() && one == other
@@ -223,16 +239,17 @@ pub(super) fn symbol(named: &Named, place: Place, offset: bool, out: &mut Vec<u8
 /// Appends the path of a module.
 pub(super) fn dso(timeline: &Timeline, place: Place, out: &mut Vec<u8>) {
     let module = timeline.modules().get(place.module).filter(|_| !Modules::is_unknown(place.module));
+    let name = timeline.modules().long_name(place.module);
     match module {
         // perf names code that only a record knows of after its kind.
         Some(module) if matches!(module.kind, ModuleKind::Ksymbol { .. }) => {
             let prog = module.path.starts_with(b"bpf_prog_");
             out.extend_from_slice(if prog { &module.path } else { b"OOL" });
         }
-        Some(module) if module.path.iter().any(u8::is_ascii_control) => {
-            out.extend_from_slice(Plain(&String::from_utf8_lossy(&module.path)).to_string().as_bytes());
+        Some(_) if name.iter().any(u8::is_ascii_control) => {
+            out.extend_from_slice(Plain(&String::from_utf8_lossy(name)).to_string().as_bytes());
         }
-        Some(module) => out.extend_from_slice(&module.path),
+        Some(_) => out.extend_from_slice(name),
         None => out.extend_from_slice(b"[unknown]"),
     }
 }
@@ -245,7 +262,7 @@ pub(super) struct KernelFunctions<'a> {
 
 impl Functions for KernelFunctions<'_> {
     fn function(&mut self, address: u64) -> Option<(Arc<str>, u64)> {
-        let place = self.timeline.place(0, Mode::Kernel, address);
+        let place = self.places.place(self.timeline, 0, Mode::Kernel, address);
         self.places.named(self.timeline, place)
     }
 }

@@ -39,7 +39,7 @@ struct Row {
 
 impl Script {
     fn frame(&mut self, pid: u32, mode: Mode, address: u64) -> Frame {
-        let place = self.timeline.place(pid, mode, address);
+        let place = self.places.place(&self.timeline, pid, mode, address);
         let named = self.places.named(&self.timeline, place);
         let mut path = Vec::new();
         dso(&self.timeline, place, &mut path);
@@ -84,7 +84,7 @@ impl Script {
         raw: &RawRecord<'_>,
         view: &SampleView<'_>,
         thread: ThreadId,
-        event: &Event,
+        (event, period): (&Event, u64),
         out: &mut Vec<u8>,
     ) {
         let row = self.row(raw, view, thread, event);
@@ -98,7 +98,7 @@ impl Script {
             object.insert("vcpu".into(), guest.vcpu.into());
         }
         object.insert("time_ns".into(), view.time().into());
-        object.insert("period".into(), view.period().unwrap_or(event.attr.sample_period).into());
+        object.insert("period".into(), period.into());
         let others = [("cpu", row.cpu.map(Value::from)), ("addr", row.addr.map(Value::from))];
         let trace = [("trace", row.trace.map(Value::from))];
         for (key, value) in others.into_iter().chain(trace) {
@@ -126,7 +126,7 @@ impl Script {
         raw: &RawRecord<'_>,
         view: &SampleView<'_>,
         thread: ThreadId,
-        event: &Event,
+        (event, period): (&Event, u64),
         out: &mut Vec<u8>,
     ) {
         let row = self.row(raw, view, thread, event);
@@ -140,7 +140,7 @@ impl Script {
             (view.tid() as i32).to_string(),
             row.cpu.map_or(String::new(), |cpu| cpu.to_string()),
             view.time().to_string(),
-            view.period().unwrap_or(event.attr.sample_period).to_string(),
+            period.to_string(),
             row.addr.unwrap_or_default(),
             frame.map_or(String::new(), |f| f.ip.clone()),
             frame.and_then(|f| f.symbol.clone()).unwrap_or_default(),

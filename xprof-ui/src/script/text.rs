@@ -168,7 +168,6 @@ impl Script {
         };
         self.head(&head, fields, has(Fields::IP) && chains, out);
         if has(Fields::PERIOD) {
-            let period = view.period().unwrap_or(period);
             if self.period.0 != period || self.period.1.is_empty() {
                 self.period.0 = period;
                 self.period.1.clear();

@@ -1,36 +1,9 @@
 //! Decoding allocates nothing once it is warm.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use xprof_perfdata::abi::{branch, read_format, sample};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
 use xprof_perfdata::sample::*;
-
-/// The system's allocator, counting.
-struct Counting;
-
-thread_local! {
-    /// Allocations of this thread: the test harness has threads of its own.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: `at` came from `alloc` above with this layout, as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 #[test]
 fn a_warm_sample_decodes_without_allocation() {
@@ -61,12 +34,14 @@ fn a_warm_sample_decodes_without_allocation() {
         format.decode_sample(&body, &mut sample).unwrap();
         let layout = SampleLayout::of(&format);
 
-        let before = ALLOCATIONS.get();
-        for _ in 0..100 {
-            format.decode_sample(&body, &mut sample).unwrap();
-            assert_eq!(layout.view(&body).unwrap().callchain().iter().sum::<u64>(), 35);
-        }
-        assert_eq!(ALLOCATIONS.get() - before, 0);
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..100 {
+                format.decode_sample(&body, &mut sample).unwrap();
+                assert_eq!(layout.view(&body).unwrap().callchain().iter().sum::<u64>(), 35);
+            }
+        });
+        assert_eq!(counted.count_total, 0);
+        assert_ne!(allocation_counter::measure(|| drop(sample.clone())).count_total, 0, "it counts");
         assert_eq!((sample.callchain.len(), sample.stack_user.bytes.len()), (35, 8192));
     }
 }

@@ -338,6 +338,7 @@ impl Session for NativeSession {
     }
 
     fn recycle(&self, buffer: Vec<u8>) {
+        self.control.given_back(buffer.capacity());
         if buffer.capacity() != 0 {
             let _ = self.give_back.try_send(buffer);
         }

@@ -26,12 +26,15 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long a record may take from its time stamp to its place in the ring (a call chain is walked in between, and a
 /// virtual CPU may be taken away), ns.
 const SLACK: u64 = 10_000_000;
-/// Messages under way before workers wait; what is beyond is kept free for the last drain, which never waits. A message
-/// is a quarter of a ring as a rule, and at most a whole one: with rings of 512 KiB this bridges a disk that does not take
-/// 12 MiB at once, and never takes more than 48 MiB.
-pub(crate) const UNDER_WAY: usize = 96;
+/// Bytes under way before workers wait. The writer sleeps when the disk does not keep up; this bridges a second of a
+/// storm, within the 64 MiB that a recorder may take.
+const MOST_BYTES: usize = 40 << 20;
+/// Messages under way before workers wait; what is beyond is kept free for the last drain, which never waits.
+pub(crate) const UNDER_WAY: usize = 1024;
 /// Bytes of one message, at most (a record is at most 64 KiB).
 pub(crate) const MESSAGE_BYTES: usize = 1 << 20;
+/// Niceness of a worker thread (calls of Linux that take a process take a thread, and none is the caller).
+const NICE: i32 = -10;
 /// How often the list of online CPUs is looked at.
 const CPU_CHECK: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,20 @@ pub(crate) struct Control {
     /// Rings that still have a live event.
     pub(crate) live: AtomicUsize,
     pub(crate) wakeups: AtomicU64,
+    /// Bytes of the buffers that were handed over and not given back.
+    held: AtomicUsize,
+}
+
+impl Control {
+    fn hand_over(&self, capacity: usize) {
+        self.held.fetch_add(capacity, Ordering::Relaxed);
+    }
+
+    /// A buffer of this capacity, bytes, is given back.
+    pub(crate) fn given_back(&self, capacity: usize) {
+        let less = |held: usize| Some(held.saturating_sub(capacity));
+        let _ = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
 }
 
 /// One thread's share of a session.
@@ -70,6 +87,8 @@ struct Over;
 impl Worker {
     /// Runs until the session stops; the CPUs that went away.
     pub(crate) fn run(mut self) -> Vec<u32> {
+        // A worker that comes late loses samples, and takes little time. Without the right to it, it goes on as it is.
+        let _ = rustix::process::setpriority_process(None, NICE);
         let mut gone = Vec::new();
         let _: Result<(), Over> = self.work(&mut gone);
         gone
@@ -101,7 +120,7 @@ impl Worker {
                 snapshots = asked;
                 let _ = self.done.try_send(());
             }
-            if self.out.len() >= UNDER_WAY {
+            if self.is_ahead() {
                 // The receiver is slow: let the rings fill, never memory.
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
@@ -153,6 +172,15 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether the receiver has enough to do.
+    fn is_ahead(&self) -> bool {
+        if self.out.is_empty() {
+            // The receiver has it all, and need not give back every buffer.
+            self.control.held.store(0, Ordering::Relaxed);
+        }
+        self.out.len() >= UNDER_WAY || self.control.held.load(Ordering::Relaxed) >= MOST_BYTES
+    }
+
     fn until(&self, last: bool) -> u64 {
         match self.clockid.map(clock::now) {
             // Nothing is being written any more.
@@ -175,8 +203,9 @@ impl Worker {
             }
             let until = if taken.left == 0 { until } else { 0 };
             let ring = self.rings[at].number;
+            self.control.hand_over(bytes.capacity());
             self.send(Message::Drained(Drained { ring, bytes, until }))?;
-            if taken.left == 0 || (!last && self.out.len() >= UNDER_WAY) {
+            if taken.left == 0 || (!last && self.is_ahead()) {
                 return Ok(());
             }
         }

@@ -51,8 +51,12 @@ pub(crate) fn of(error: &Error) -> Option<Advice> {
             of_open(&machine, &facts, event, target, *opened, source)
         }
         Error::TooManyFiles { needed, .. } => advice(
-            "each event needs a file descriptor for each thread and CPU",
-            format!("ulimit -n {needed}   (as root, or measure all with `-a`, which needs one per CPU)"),
+            "each event needs a file descriptor for each thread and CPU, and the hard limit could not be raised \
+             (that takes CAP_SYS_RESOURCE)",
+            format!(
+                "xprof record -a, then xprof report --pid PID: one descriptor per event and CPU\n         \
+                 or, from a shell that may: ulimit -n {needed}"
+            ),
         ),
         Error::NoTarget { what } => no_target(&machine, what),
         Error::Xen(error) => of_xen(&machine, error),

@@ -66,6 +66,9 @@ pub enum Error {
     /// Xen does not answer, or refuses.
     #[error(transparent)]
     Xen(#[from] crate::sys::xen::XenError),
+    /// The contract on registers failed.
+    #[error(transparent)]
+    Registers(#[from] crate::msr::Error),
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),

@@ -11,15 +11,20 @@
 //! * [`attach`]: targets and their threads; no thread missed, none opened twice.
 //! * [`count`]: counters without rings.
 //! * [`open`]: all events and rings of a session.
+//! * [`counter`]: one event, as the contract programs counters. [`registers`]: the contract on top of it.
+//! * [`msr`]: the contract without perf, through `/dev/cpu/N/msr`.
 //! * [`worker`]: the drain loop. [`session`]: start, snapshot, stop.
 
 pub(crate) mod attach;
 pub(crate) mod attrs;
 pub(crate) mod count;
+pub(crate) mod counter;
 pub(crate) mod cpus;
 pub(crate) mod default_event;
 pub(crate) mod ladder;
+pub mod msr;
 pub(crate) mod open;
+pub mod registers;
 pub(crate) mod session;
 pub(crate) mod worker;
 

@@ -158,9 +158,46 @@ impl Simulated {
         Ok(Machine::new(World::new(), table_of(family), self.cpus, self.skid, self.seed))
     }
 
+    /// The machine, for making the contract's calls one by one; nothing of it runs but by [`ByHand::run`].
+    ///
+    /// # Errors
+    /// [`Error::Other`] for a family without a table.
+    pub fn by_hand(&self) -> Result<ByHand> {
+        Ok(ByHand { machine: self.machine()?, duration: self.duration })
+    }
+
     /// What a recording of all of it should show.
     pub fn truth(&self) -> Vec<Truth> {
         World::new().truth()
+    }
+}
+
+/// A simulated machine that is driven step by step.
+#[derive(Debug)]
+pub struct ByHand {
+    machine: Machine,
+    duration: u64,
+}
+
+impl ByHand {
+    /// A handle of a caller.
+    pub fn handle(&self, caller: msr::Caller) -> Box<dyn msr::Contract + Send> {
+        Box::new(self.machine.handle(caller))
+    }
+
+    /// The class table of its CPUs.
+    pub fn table(&self) -> Table {
+        *self.machine.arbiter().table()
+    }
+
+    /// Runs a CPU for so many simulated ns.
+    pub fn run(&mut self, cpu: u32, ns: u64) {
+        self.machine.run_on(cpu, ns);
+    }
+
+    /// How long it was made to run, simulated ns.
+    pub fn duration(&self) -> u64 {
+        self.duration
     }
 }
 

@@ -4,24 +4,25 @@
 //! kernel's scheduling only: every member is read by itself, with its own times.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format};
 use xprof_perfdata::attr::Attr;
 
 use super::attrs::of_tasks;
-use super::ladder::{self, May, Place};
+use super::counter::PerfCounter;
+use super::ladder::{May, Place};
 use super::{Kernel, Native, attach, cpus};
 use crate::counters::{Count, CountPlan, Counter, Counters, Counting};
 use crate::event::EventSpec;
 use crate::plan::Target;
-use crate::sys::{limits, perf};
+use crate::sys::limits;
 use crate::{Error, Result};
 
 /// One descriptor.
 #[derive(Debug)]
 struct Open {
-    fd: OwnedFd,
+    programmed: PerfCounter,
     counter: usize,
     cpu: Option<u32>,
     leads: bool,
@@ -124,12 +125,12 @@ fn open(kernel: &dyn Kernel, plan: &CountPlan) -> Result<NativeCounting> {
                     counting.refuse(base + index, "the leader of its group cannot be counted".into());
                     continue;
                 }
-                let fd = leader.map(|at| counting.open[at].fd.as_fd());
+                let fd = leader.map(|at| counting.open[at].programmed.as_fd());
                 let place = Place { pid: thread, cpu, group: fd, flags: 0 };
                 let mut attr = attr_of(spec, plan, index == 0);
                 let may = May { lower_precision: true, drop_clock: false };
-                match ladder::open(kernel, &mut attr, place, may, &mut counting.notes) {
-                    Ok(fd) => {
+                match PerfCounter::program(kernel, &mut attr, place, false, may, &mut counting.notes) {
+                    Ok(programmed) => {
                         if attr.flags & flag::EXCLUDE_KERNEL != spec.attr.flags & flag::EXCLUDE_KERNEL {
                             counting.counters[base + index].name = user_only(&spec.name);
                         }
@@ -137,7 +138,7 @@ fn open(kernel: &dyn Kernel, plan: &CountPlan) -> Result<NativeCounting> {
                             leader = Some(counting.open.len());
                         }
                         let cpu = u32::try_from(cpu).ok();
-                        counting.open.push(Open { fd, counter: base + index, cpu, leads: index == 0 });
+                        counting.open.push(Open { programmed, counter: base + index, cpu, leads: index == 0 });
                     }
                     // Threads end while we look at them.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) && thread >= 0 && places.len() > 1 => {}
@@ -215,7 +216,7 @@ impl Counting for NativeCounting {
             return Ok(());
         }
         for open in self.open.iter().filter(|open| open.leads) {
-            let result = if on { perf::enable(open.fd.as_fd()) } else { perf::disable(open.fd.as_fd()) };
+            let result = if on { open.programmed.rearm() } else { open.programmed.stop() };
             result.map_err(|e| Error::os(if on { "start a counter" } else { "stop a counter" }, e))?;
         }
         Ok(())
@@ -225,7 +226,9 @@ impl Counting for NativeCounting {
         let mut counts: Vec<Count> = Vec::new();
         for open in &self.open {
             let mut words = [0u64; 3];
-            let read = perf::read_counts(open.fd.as_fd(), &mut words)
+            let read = open
+                .programmed
+                .read(&mut words)
                 .map_err(|e| Error::os(format!("read {}", self.counters[open.counter].name), e))?;
             // A read of no bytes is the kernel's word for a counter in error state: a pinned one that lost its place.
             let [value, enabled, running] = if read == 3 { words } else { [0; 3] };

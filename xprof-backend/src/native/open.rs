@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use xprof_perfdata::abi::attr_flag;
 
 use super::attrs::Completed;
-use super::ladder::{self, May, Place};
+use super::counter::PerfCounter;
+use super::ladder::{May, Place};
 use super::{Kernel, cpus};
 use crate::machine::Machine;
 use crate::sys::{limits, perf, ring};
@@ -24,7 +25,7 @@ pub(crate) const NO_EVENT: u32 = u32::MAX;
 /// One open event.
 #[derive(Debug)]
 pub(crate) struct Handle {
-    pub(crate) fd: OwnedFd,
+    pub(crate) counter: PerfCounter,
     /// Index of the session's event.
     pub(crate) event: u32,
     /// Enabling it enables its group.
@@ -191,20 +192,16 @@ impl<'a> Opener<'a> {
             let cpu = self.cpus[at];
             let may = May { lower_precision: false, drop_clock: self.drop_clock };
             let place = Place { pid: on.pid, cpu: cpu as i32, group: None, flags: on.flags };
-            let opened = if self.side_settled {
-                self.kernel.open(&self.completed.side_band, on.pid, cpu as i32, None, on.flags)
-            } else {
-                ladder::open(self.kernel, &mut self.completed.side_band, place, may, &mut self.notes)
-            };
-            match opened {
-                Ok(fd) => {
+            let side_band = &mut self.completed.side_band;
+            match PerfCounter::program(self.kernel, side_band, place, self.side_settled, may, &mut self.notes) {
+                Ok(counter) => {
                     if !self.side_settled {
                         self.side_settled = true;
                         self.follow_clock();
                     }
-                    self.side_ids.push(perf::id(fd.as_fd()).map_err(|e| Error::os("read the id of an event", e))?);
+                    self.side_ids.push(perf::id(counter.as_fd()).map_err(|e| Error::os("read the id of an event", e))?);
                     let event = if self.completed.lone { NO_EVENT } else { self.completed.events.len() as u32 };
-                    self.attach(Handle { fd, event, leads: true }, cpu, true)?;
+                    self.attach(Handle { counter, event, leads: true }, cpu, true)?;
                 }
                 Err(error) => {
                     // The user knows of the event, not of its companion.
@@ -243,26 +240,22 @@ impl<'a> Opener<'a> {
                 if leads {
                     leader = None;
                 }
-                let group = leader.and_then(|at| self.handles.get(at as usize)).map(|handle| handle.fd.as_fd());
+                let group = leader.and_then(|at| self.handles.get(at as usize)).map(|handle| handle.counter.as_fd());
                 if !leads && group.is_none() {
                     continue;
                 }
                 let place = Place { pid: on.pid, cpu: cpu as i32, group, flags: on.flags };
                 let may = May { lower_precision: !ready.precise_is_fixed, drop_clock: false };
-                let opened = if self.settled[index] {
-                    self.kernel.open(&ready.attr, on.pid, cpu as i32, group, on.flags)
-                } else {
-                    ladder::open(self.kernel, &mut ready.attr, place, may, &mut self.notes)
-                };
-                match opened {
-                    Ok(fd) => {
+                let settled = self.settled[index];
+                match PerfCounter::program(self.kernel, &mut ready.attr, place, settled, may, &mut self.notes) {
+                    Ok(counter) => {
                         self.settled[index] = true;
                         if leads {
                             leader = Some(self.handles.len() as u32);
                         }
                         self.ids[index]
-                            .push(perf::id(fd.as_fd()).map_err(|e| Error::os("read the id of an event", e))?);
-                        self.attach(Handle { fd, event: index as u32, leads }, cpu, false)?;
+                            .push(perf::id(counter.as_fd()).map_err(|e| Error::os("read the id of an event", e))?);
+                        self.attach(Handle { counter, event: index as u32, leads }, cpu, false)?;
                     }
                     Err(error) => {
                         let name = ready.name.clone();
@@ -303,14 +296,16 @@ impl<'a> Opener<'a> {
         match self.ring_of.get(&(cpu, side_band)) {
             Some(&at) => {
                 let owner = &self.handles[self.rings[at].writers[0] as usize];
-                perf::set_output(handle.fd.as_fd(), owner.fd.as_fd())
+                perf::set_output(handle.counter.as_fd(), owner.counter.as_fd())
                     .map_err(|e| Error::os(format!("send records to the ring of CPU {cpu}"), e))?;
                 self.rings[at].writers.push(index);
             }
             None => {
                 let overwritten = self.overwrite && !side_band;
                 let pages = if side_band { self.pages.side_band } else { self.pages.samples };
-                let ring = ring::Ring::map(handle.fd.as_fd(), pages, overwritten)
+                let ring = handle
+                    .counter
+                    .ring(pages, overwritten)
                     .map_err(|e| Error::os(format!("map a ring of {pages} pages for CPU {cpu}"), e))?;
                 let number = self.rings.len() as u32;
                 self.ring_of.insert((cpu, side_band), self.rings.len());
@@ -328,7 +323,7 @@ impl<'a> Opener<'a> {
             return false;
         }
         for handle in &self.handles[which.clone()] {
-            let Ok(id) = perf::id(handle.fd.as_fd()) else { continue };
+            let Ok(id) = perf::id(handle.counter.as_fd()) else { continue };
             match self.ids.get_mut(handle.event as usize) {
                 Some(ids) => ids.retain(|&other| other != id),
                 None => self.side_ids.retain(|&other| other != id),

@@ -14,6 +14,7 @@ use xprof_perfdata::codec::ByteOrder;
 use xprof_perfdata::events::Events;
 
 use super::attrs::{self, SIDE_BAND};
+use super::counter::PerfCounter;
 use super::open::{Handle, On, OpenRing, Opener, Options, Pages};
 use super::worker::{Control, MESSAGE_BYTES, UNDER_WAY, Worker};
 use super::{Kernel, attach, cpus, default_event};
@@ -345,10 +346,11 @@ impl Session for NativeSession {
     }
 
     fn enable(&mut self, on: bool) -> Result<()> {
-        let (act, what): (fn(_) -> _, _) = if on { (perf::enable, "enable") } else { (perf::disable, "disable") };
+        type Act = fn(&PerfCounter) -> std::io::Result<()>;
+        let (act, what): (Act, _) = if on { (PerfCounter::rearm, "enable") } else { (PerfCounter::stop, "disable") };
         for handle in self.handles.iter().filter(|handle| handle.leads) {
             if (handle.event as usize) < self.sampling {
-                act(handle.fd.as_fd()).map_err(|e| Error::os(format!("{what} an event"), e))?;
+                act(&handle.counter).map_err(|e| Error::os(format!("{what} an event"), e))?;
             }
         }
         Ok(())
@@ -368,7 +370,7 @@ impl Session for NativeSession {
     fn stop(&mut self) -> Result<Stats> {
         for handle in self.handles.iter() {
             // A CPU may be gone, with its event: nothing to stop there.
-            let _ = perf::disable(handle.fd.as_fd());
+            let _ = handle.counter.stop();
         }
         let cpus_gone = self.end_workers()?;
         Ok(Stats { lost: self.lost(), wakeups: self.control.wakeups.load(Ordering::Relaxed), cpus_gone })
@@ -387,7 +389,7 @@ impl NativeSession {
         for handle in self.handles.iter() {
             let index = handle.event as usize;
             let Some(event) = list.get(index) else { continue };
-            let Ok(count) = perf::read_counts(handle.fd.as_fd(), &mut words) else { continue };
+            let Ok(count) = handle.counter.read(&mut words) else { continue };
             // Of a group that is read together only the leader samples, and every member's read begins with it.
             if event.attr.read_format & read_format::GROUP != 0 && !handle.leads {
                 continue;

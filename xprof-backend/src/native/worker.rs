@@ -217,13 +217,13 @@ impl Worker {
             let open = &mut self.rings[at];
             let owner = open.writers.first().and_then(|&owner| handles.get(owner as usize));
             let (true, Some(owner)) = (open.overwritten, owner) else { continue };
-            let paused = perf::pause_output(owner.fd.as_fd(), true);
+            let paused = perf::pause_output(owner.counter.as_fd(), true);
             let mut bytes = self.spare.try_recv().unwrap_or_default();
             bytes.clear();
             let failed = match paused {
                 Ok(()) => {
                     open.ring.take_overwritten(&mut bytes);
-                    perf::pause_output(owner.fd.as_fd(), false).err()
+                    perf::pause_output(owner.counter.as_fd(), false).err()
                 }
                 Err(error) => Some(error),
             };
@@ -256,7 +256,7 @@ impl Worker {
 /// What to poll for a ring: its `nth` writer; the wake-up descriptor, for nothing, when there is none left.
 fn poll_of<'a>(handles: &'a [Handle], open: &OpenRing, nth: usize, none: std::os::fd::BorrowedFd<'a>) -> PollFd<'a> {
     match open.writers.get(nth).and_then(|&at| handles.get(at as usize)) {
-        Some(handle) => PollFd::from_borrowed_fd(handle.fd.as_fd(), PollFlags::IN),
+        Some(handle) => PollFd::from_borrowed_fd(handle.counter.as_fd(), PollFlags::IN),
         None => PollFd::from_borrowed_fd(none, PollFlags::empty()),
     }
 }

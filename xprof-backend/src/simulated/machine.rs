@@ -121,6 +121,13 @@ impl Machine {
         self.arbiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs a CPU for so many ns.
+    pub(super) fn run_on(&mut self, cpu: u32, ns: u64) {
+        if let Some(core) = self.cores.get(cpu as usize) {
+            self.run(cpu, core.now.saturating_add(ns));
+        }
+    }
+
     /// Runs a CPU until a time, ns, or a little longer where interrupts are off then.
     pub(super) fn run(&mut self, cpu: u32, until: u64) {
         let Machine { world, arbiter, cores, skid, listeners } = self;

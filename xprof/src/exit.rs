@@ -73,7 +73,8 @@ fn explained(error: &anyhow::Error) -> String {
         return text;
     }
     let _ = writeln!(text, "xprof: {}", sentence(error));
-    if let Some(advice) = backend.and_then(remedy::of) {
+    let registers = error.chain().find_map(|e| e.downcast_ref::<xprof_backend::msr::Error>());
+    if let Some(advice) = backend.and_then(remedy::of).or_else(|| registers.and_then(remedy::of_registers)) {
         let _ = writeln!(text, "  cause: {}\n  try:   {}", advice.cause, advice.next);
     }
     text

@@ -8,6 +8,7 @@ mod exit;
 mod export;
 mod guest_files;
 mod input;
+mod msr;
 mod naming;
 mod record;
 mod remedy;
@@ -65,6 +66,8 @@ enum Command {
     List(commands::list::Options),
     /// List the domains of this Xen host, and how they spend their time
     Domains(commands::domains::Options),
+    /// Read and write performance and debug registers: the xen_msr contract by hand
+    Msr(commands::msr::Options),
     /// Say what can be measured here, what cannot, and the command that would change it
     Doctor(commands::doctor::Options),
     /// Pack a recording with the symbols it needs, to be read on another machine
@@ -105,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Stat(options) => commands::stat::run(options, &cli.global),
         Command::List(options) => commands::list::run(options, &cli.global),
         Command::Domains(options) => commands::domains::run(options, &cli.global),
+        Command::Msr(options) => commands::msr::run(options, &cli.global),
         Command::Doctor(options) => commands::doctor::run(options, &cli.global),
         Command::Archive(options) => commands::archive::run(options, &cli.global),
     };

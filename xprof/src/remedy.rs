@@ -3,13 +3,15 @@
 //! The kernel answers most refusals with the same two words, so the cause is found by looking at the machine after
 //! the fact: what this process may do, what it asked for, what opens all the same.
 
+mod registers;
+
 use std::io;
 
 use xprof_backend::event::catalog;
 use xprof_backend::machine::Machine;
 use xprof_backend::proc::Permissions;
 use xprof_backend::sys::xen::{XenError, is_dom0};
-use xprof_backend::{Error, sys};
+use xprof_backend::{Error, msr, sys};
 
 /// Why it failed, and what to type next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub(crate) fn of(error: &Error) -> Option<Advice> {
         Error::NoTarget { what } => no_target(&machine, what),
         Error::Xen(error) => of_xen(&machine, error),
         Error::Os { attempt, source } => of_call(&machine, &facts, attempt, source),
+        Error::Registers(error) => of_registers(error),
         _ => None,
     }
 }
@@ -71,6 +74,14 @@ struct Target {
     pid: Option<u32>,
     cpu: Option<u32>,
 }
+
+/// The advice for a call of the contract that failed as a whole.
+pub(crate) fn of_registers(error: &msr::Error) -> Option<Advice> {
+    registers::of_error(&Machine::here(), error)
+}
+
+/// The advice for an entry that was not done.
+pub(crate) use registers::of_fault;
 
 fn of_open(
     machine: &Machine,

@@ -3,10 +3,12 @@
 //! Nothing is inferred that can be tried: the checks open real events. Exit status 0 when recording works.
 
 mod checks;
+mod restore;
 mod xen;
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -22,6 +24,15 @@ pub(crate) struct Options {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
     format: OutputFormat,
+    /// Show, then undo, what a killed run has left changed on this machine
+    #[arg(long)]
+    restore: bool,
+    /// Where the devices are, in place of /dev/cpu
+    #[arg(long, value_name = "DIR", hide = true)]
+    devices: Option<PathBuf>,
+    /// Where journals are, in place of /run/xprof/msr
+    #[arg(long, value_name = "DIR", hide = true)]
+    journals: Option<PathBuf>,
 }
 
 /// How a check ended.
@@ -62,6 +73,9 @@ struct Check {
 
 /// Runs `xprof doctor`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    if options.restore {
+        return restore::run(&options);
+    }
     let checks = checks::all();
     // Whatever else fails: a user's own program can be recorded, or it cannot.
     let works = checks.iter().any(|c| c.name == checks::RECORDING && c.state != State::Fails);

@@ -8,6 +8,7 @@ pub(crate) mod domains;
 pub(crate) mod export;
 pub(crate) mod flamegraph;
 pub(crate) mod list;
+pub(crate) mod msr;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod script;

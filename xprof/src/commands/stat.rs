@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::commands::msr::{BackendChoice, backend};
 use crate::record::values;
 use crate::{Global, stat};
 
@@ -72,6 +73,9 @@ pub(crate) struct Options {
     /// The lines of `perf stat -j`: one object for each count
     #[arg(short, long = "json-output", conflicts_with = "format")]
     pub(crate) json_lines: bool,
+    /// What counts: native (perf), msr (the registers of whole CPUs, through /dev/cpu/N/msr), simulated[:OPTION=VALUE,..]
+    #[arg(long, value_name = "BACKEND", value_parser = backend, default_value = "native")]
+    pub(crate) backend: BackendChoice,
     /// Form of the output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: Format,

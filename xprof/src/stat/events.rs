@@ -4,12 +4,15 @@ use xprof_backend::counters::Counter;
 use xprof_backend::event::{self, EventGroup};
 use xprof_backend::plan::Target;
 
+use crate::commands::msr::BackendChoice;
 use crate::commands::stat::Options;
 
 /// What perf counts when nothing is named: these, and [`HARDWARE`] where it opens.
 const SOFTWARE: &str = "task-clock,context-switches,cpu-migrations,page-faults";
 /// The same for whole CPUs, whose clock runs without tasks.
 const SOFTWARE_OF_CPUS: &str = "cpu-clock,context-switches,cpu-migrations,page-faults";
+/// What every x86 has a register for.
+const TIME_STAMP: &str = "msr/tsc/";
 const HARDWARE: &str = "cycles,instructions,branches,branch-misses";
 
 /// What each `-d` adds, as in perf (`tools/perf/builtin-stat.c`, `add_default_attributes`).
@@ -23,7 +26,12 @@ const DETAILS: [&str; 3] = [
 pub(super) fn of(options: &Options, target: &Target) -> anyhow::Result<Vec<EventGroup>> {
     let mut groups = Vec::new();
     if options.events.is_empty() {
-        let software = if *target == Target::System { SOFTWARE_OF_CPUS } else { SOFTWARE };
+        let software = match options.backend {
+            BackendChoice::Msr => TIME_STAMP,
+            BackendChoice::Simulated(_) => "cpu-clock",
+            BackendChoice::Native if *target == Target::System => SOFTWARE_OF_CPUS,
+            BackendChoice::Native => SOFTWARE,
+        };
         groups.extend(event::parse(software)?);
         groups.extend(event::parse(HARDWARE)?);
     }

@@ -19,11 +19,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xprof_backend::counters::{Count, CountPlan, Counter, Counters, Counting};
 use xprof_backend::event::EventGroup;
 use xprof_backend::native::Native;
+use xprof_backend::native::msr::count::Counts;
 use xprof_backend::plan::Target;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal, Signals};
 
 use crate::Global;
+use crate::commands::msr::BackendChoice;
 use crate::commands::stat::Options;
 use crate::exit::Failure;
 use crate::record::child;
@@ -121,7 +123,11 @@ fn once(
         cpus: options.cpus.as_ref().map(|list| list.0.clone()),
         inherit: !options.no_inherit,
     };
-    let mut counting = Counters::open(&Native::new(), &plan)?;
+    let mut counting = match &options.backend {
+        BackendChoice::Native => Counters::open(&Native::new(), &plan)?,
+        BackendChoice::Msr => Counters::open(&Counts::default(), &plan)?,
+        BackendChoice::Simulated(simulated) => Counters::open(simulated, &plan)?,
+    };
     for note in counting.notes() {
         if !notes.contains(note) {
             notes.push(note.clone());
@@ -146,7 +152,12 @@ fn once(
         Ok(())
     };
     let mut ticks = 0;
+    // The simulated machine's time is not ours: without a command it runs to its end.
+    let is_over = options.command.is_empty() && matches!(options.backend, BackendChoice::Simulated(_));
     let (status, asked) = loop {
+        if is_over {
+            break (0, false);
+        }
         let tick = options.interval.and_then(|every| started.checked_add(every.checked_mul(ticks + 1)?));
         match wait.until(child.as_mut(), tick)? {
             Some(end) => break end,
@@ -161,7 +172,8 @@ fn once(
         }
     };
     let elapsed = started.elapsed();
-    if !matches!(target, Target::Command(_)) {
+    // A command's perf counters have ended with it.
+    if !matches!((&target, &options.backend), (Target::Command(_), BackendChoice::Native)) {
         counting.enable(false)?;
     }
     if options.interval.is_some() {
@@ -207,6 +219,7 @@ fn target(options: &Options) -> std::result::Result<Target, Failure> {
         (None, Some(list)) => Target::Threads(list.0.clone()),
         (None, None) if options.all || options.cpus.is_some() => Target::System,
         (None, None) if !options.command.is_empty() => Target::Command(0),
+        (None, None) if options.backend != BackendChoice::Native => Target::System,
         (None, None) => return Err(Failure::usage("stat: what is to be counted? give a command, -p PID or -a")),
     };
     if options.no_aggr && target != Target::System {

@@ -5,6 +5,7 @@ use std::{env, fs};
 
 use xprof_backend::event::{self, catalog};
 use xprof_backend::machine::Machine;
+use xprof_backend::native::msr::{Places, journal};
 use xprof_backend::proc::{self, Permissions};
 use xprof_backend::{Error, Result, sys};
 
@@ -33,7 +34,16 @@ pub(super) fn all() -> Vec<Check> {
     list.push(rate(&facts));
     list.extend(obstacles(&facts));
     list.extend(super::xen::all());
+    list.extend(left_changed());
     list
+}
+
+/// Registers that a killed run has left changed.
+fn left_changed() -> Option<Check> {
+    let left = journal::left(&Places::default()).ok()?;
+    let changes: usize = left.iter().map(|left| left.changes.len()).sum();
+    let found = format!("{changes} registers were left changed by a run that was killed");
+    (changes > 0).then(|| check("left changed", State::Limited, found, Some("sudo xprof doctor --restore".into())))
 }
 
 pub(super) fn check(name: &'static str, state: State, found: impl Into<String>, command: Option<String>) -> Check {

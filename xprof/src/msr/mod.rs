@@ -1,0 +1,237 @@
+//! `xprof msr`: the 2005 contract by hand. A backend gives a handle, the call is made in one batch, and what came of it is
+//! shown: the count that was done, and the entry that failed.
+
+mod names;
+mod print;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use xprof_backend::msr::{
+    self, Caller, Class, Contract, DomId, Entry, Fault, Handler, Kind, Limits, On, Overflow, Scope, Table, tables,
+};
+use xprof_backend::native::{Native, msr as devices, registers};
+use xprof_backend::simulated::ByHand;
+use xprof_backend::sys::signal::{self, Signal, Signals};
+
+use crate::Global;
+use crate::commands::msr::{BackendChoice, Call, Options};
+use crate::exit::Failure;
+use crate::remedy;
+use crate::terminal::Output;
+
+/// How often an interrupt's source is looked at while a signal may come.
+const LOOK: Duration = Duration::from_millis(50);
+/// How much the simulated machine runs at a time, simulated ns.
+const STRETCH: u64 = 10_000_000;
+
+/// A backend's registers.
+enum Handle {
+    Native(registers::Registers),
+    Msr(devices::Registers),
+    Simulated { machine: ByHand, caller: Caller, of: Box<dyn Contract + Send>, cpu: u32 },
+}
+
+impl Handle {
+    fn contract(&mut self) -> &mut dyn Contract {
+        match self {
+            Handle::Native(registers) => registers,
+            Handle::Msr(registers) => registers,
+            Handle::Simulated { of, .. } => of.as_mut(),
+        }
+    }
+
+    /// Allocates, which domain 0 does.
+    fn allocate(&mut self, class: Class, domain: DomId, scope: Scope) -> msr::Result<()> {
+        match self {
+            Handle::Simulated { machine, .. } => {
+                machine.handle(Caller { domain: DomId::ZERO, on: On::Vcpu(0) }).allocate(class, domain, scope)
+            }
+            other => other.contract().allocate(class, domain, scope),
+        }
+    }
+
+    /// A handler that claims every interrupt and passes it on. The kernel rearms by itself; the simulated machine is
+    /// rearmed with these entries.
+    fn handler(&self, class: Class, reload: Vec<Entry>, tell: Sender<Overflow>) -> Handler {
+        let mut rearm = match self {
+            Handle::Simulated { machine, caller, .. } => Some(machine.handle(*caller)),
+            _ => None,
+        };
+        Box::new(move |overflow, _| {
+            let rearmed = rearm.as_mut().is_none_or(|rearm| rearm.write(class, true, &mut reload.clone()).is_ok());
+            tell.send(*overflow).is_ok() && rearmed
+        })
+    }
+
+    fn table(&self) -> Table {
+        match self {
+            Handle::Native(registers) => *registers.table(),
+            Handle::Msr(registers) => *registers.table(),
+            Handle::Simulated { machine, .. } => machine.table(),
+        }
+    }
+}
+
+fn name(backend: &BackendChoice) -> &'static str {
+    match backend {
+        BackendChoice::Native => "native",
+        BackendChoice::Msr => "msr",
+        BackendChoice::Simulated(_) => "simulated",
+    }
+}
+
+/// Where `--backend msr` finds its devices and keeps its journals.
+pub(crate) fn places(options: &Options) -> devices::Places {
+    let usual = devices::Places::default();
+    devices::Places {
+        devices: options.devices.clone().unwrap_or(usual.devices),
+        journals: options.journals.clone().unwrap_or(usual.journals),
+    }
+}
+
+fn family(options: &Options) -> Result<Option<Table>, Failure> {
+    let Some(name) = &options.family else { return Ok(None) };
+    let family = tables::named(&name.to_ascii_lowercase()).ok_or_else(|| {
+        let names: Vec<&str> = tables::FAMILIES.iter().map(|family| family.name).collect();
+        Failure::usage(format!("--family: there is no {name:?}; the families are {}", names.join(", ")))
+    })?;
+    if !matches!((options.call, &options.backend), (Call::Classes, _) | (Call::Read, BackendChoice::Msr)) {
+        return Err(Failure::usage("--family: another table is for looking at: classes, or read with --backend msr"));
+    }
+    Ok(Some(Table { family, limits: Limits::NONE }))
+}
+
+fn open(options: &Options, by_hand: Option<Table>) -> anyhow::Result<Handle> {
+    Ok(match &options.backend {
+        BackendChoice::Native => Handle::Native(registers::Registers::of_cpu(&Native::new(), options.cpu)),
+        BackendChoice::Msr => Handle::Msr(devices::Registers::open_at(&places(options), options.cpu, by_hand)?),
+        BackendChoice::Simulated(simulated) => {
+            let machine = simulated.by_hand()?;
+            let on = match options.scope.into() {
+                Scope::Global => On::Cpu(options.cpu),
+                _ => On::Vcpu(options.vcpu.unwrap_or(options.cpu)),
+            };
+            let caller = Caller { domain: DomId(options.domain), on };
+            let of = machine.handle(caller);
+            Handle::Simulated { machine, caller, of, cpu: options.cpu }
+        }
+    })
+}
+
+/// Makes the call.
+pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode> {
+    let by_hand = family(options)?;
+    let class: Class = options.class.map_or(Class::Perf, Into::into);
+    if options.call == Call::Classes {
+        let table = match (&options.backend, by_hand) {
+            (_, Some(table)) => table,
+            (BackendChoice::Simulated(_), None) => open(options, None)?.table(),
+            _ => msr::cpu::table(),
+        };
+        let text = print::classes(&table, options.class.map(Into::into), options.format);
+        Output::new().write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signals =
+        signal::catch(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup]).context("cannot catch signals")?;
+    let mut handle = open(options, by_hand)?;
+    let domain = DomId(options.domain);
+    if options.call == Call::Allocate {
+        if !options.registers.is_empty() {
+            return Err(Failure::usage("allocate gives whole classes: leave the registers away").into());
+        }
+        handle.allocate(class, domain, options.scope.into())?;
+        if !global.quiet {
+            let scope = format!("{:?}", options.scope).to_uppercase();
+            println!("allocate: {domain} has the {} class {scope} while this runs", print::class_name(class));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let scope = match options.scope.into() {
+        Scope::Unavailable => return Err(Failure::usage("--scope unavailable is for allocate").into()),
+        scope => scope,
+    };
+    let table = handle.table();
+    let with_value = matches!(options.call, Call::Write | Call::Irq);
+    let entries: Result<Vec<Entry>, String> =
+        options.registers.iter().map(|text| names::entry(&table, class, text, with_value)).collect();
+    let mut entries = entries.map_err(Failure::usage)?;
+    handle.allocate(class, domain, scope)?;
+    let (call, count) = match options.call {
+        Call::Read => ("read", handle.contract().read(class, &mut entries)?),
+        Call::Default => ("default", handle.contract().set_default(class, &mut entries)?),
+        Call::Irq => {
+            let (tell, told) = channel();
+            let is_counter = |entry: &&Entry| {
+                let kind = table.find(class, entry.msr).map(|found| found.row.kind);
+                matches!(kind, Some(Kind::Counter | Kind::CounterAlias | Kind::Fixed))
+            };
+            let reload = entries.iter().filter(is_counter).copied().collect();
+            let handler = handle.handler(class, reload, tell);
+            handle.contract().irq_handler(class, Some(handler))?;
+            let count = handle.contract().write(class, true, &mut entries)?;
+            if count == entries.len() {
+                interrupts(options, &mut handle, &signals, &told)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            ("irq", count)
+        }
+        _ => ("write", handle.contract().write(class, options.rearm, &mut entries)?),
+    };
+    let done = print::Done {
+        call,
+        backend: name(&options.backend),
+        table: &table,
+        class,
+        cpu: options.cpu,
+        count,
+        entries: &entries,
+    };
+    Output::new().write_all(print::batch(&done, options.format).as_bytes())?;
+    let Some(failed) = entries.get(count) else { return Ok(ExitCode::SUCCESS) };
+    if !global.quiet
+        && let Some(advice) = remedy::of_fault(failed.fault().unwrap_or(Fault::Refused), &options.backend, &table)
+    {
+        eprintln!("xprof: {}\n  try:   {}", advice.cause, advice.next);
+    }
+    Ok(ExitCode::from(1))
+}
+
+/// Shows interrupts until the end that was asked for.
+fn interrupts(
+    options: &Options,
+    handle: &mut Handle,
+    signals: &Signals,
+    told: &Receiver<Overflow>,
+) -> anyhow::Result<()> {
+    let ends_at = options.duration.and_then(|duration| Instant::now().checked_add(duration));
+    let mut out = std::io::stdout().lock();
+    out.write_all(print::irq_head(options.format).as_bytes())?;
+    let mut simulated = 0;
+    loop {
+        let mut is_over = ends_at.is_some_and(|end| end <= Instant::now()) || signals.next().is_some();
+        match handle {
+            Handle::Native(registers) => {
+                registers.dispatch(LOOK)?;
+            }
+            // irq_handler has refused.
+            Handle::Msr(_) => is_over = true,
+            Handle::Simulated { machine, cpu, .. } => {
+                simulated += STRETCH;
+                machine.run(*cpu, STRETCH);
+                is_over |= simulated >= machine.duration();
+            }
+        }
+        for overflow in told.try_iter() {
+            out.write_all(print::irq(&overflow, options.format).as_bytes())?;
+        }
+        out.flush()?;
+        if is_over {
+            return Ok(());
+        }
+    }
+}

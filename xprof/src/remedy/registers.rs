@@ -1,0 +1,170 @@
+//! What stands in the way of registers: no module, no CPU, no right, a locked kernel, a CPU that refuses.
+
+use std::io;
+
+use xprof_backend::machine::Machine;
+use xprof_backend::msr::{Error, Fault, Table};
+use xprof_backend::sys::file::read_small;
+
+use super::{Advice, advice, errno};
+use crate::commands::msr::BackendChoice;
+
+/// `EUCLEAN`, `ENXIO` of `include/uapi/asm-generic/errno*.h`.
+const UCLEAN: i32 = 117;
+const NXIO: i32 = 6;
+
+fn text(machine: &Machine, path: &str) -> Option<String> {
+    let bytes = read_small(&machine.sys.join(path), 4096).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+}
+
+/// The mode in brackets of /sys/kernel/security/lockdown, unless it is `none`.
+fn lockdown(machine: &Machine) -> Option<String> {
+    let text = text(machine, "kernel/security/lockdown")?;
+    let (_, rest) = text.split_once('[')?;
+    let (mode, _) = rest.split_once(']')?;
+    (mode != "none").then(|| mode.to_owned())
+}
+
+/// The advice for a call that failed as a whole.
+pub(super) fn of_error(machine: &Machine, error: &Error) -> Option<Advice> {
+    match error {
+        Error::Os { attempt, source } => of_device(machine, attempt, source),
+        Error::Busy { .. } => advice("another program holds these registers", "pgrep -a xprof"),
+        Error::NoSuch(what) if what.starts_with("CPU") => {
+            advice("it is offline or does not exist", "cat /sys/devices/system/cpu/online")
+        }
+        Error::NoSuch(_) => advice("a machine without a VMM has domain 0 alone", "xprof msr .. --backend simulated"),
+        _ => None,
+    }
+}
+
+fn of_device(machine: &Machine, attempt: &str, source: &io::Error) -> Option<Advice> {
+    let number = source.raw_os_error();
+    let has_module = machine.sys.join("module/msr").exists();
+    let is_open = attempt.starts_with("open ") && attempt.ends_with("/msr");
+    match number {
+        Some(UCLEAN) => advice(
+            "a program that was killed has left registers changed",
+            "xprof doctor --restore   (shows what they were, and puts it back)",
+        ),
+        Some(errno::NOENT | errno::NODEV | NXIO) if is_open && has_module => {
+            advice("this CPU is offline or does not exist", "cat /sys/devices/system/cpu/online")
+        }
+        Some(errno::NOENT | errno::NODEV | NXIO) if is_open => {
+            advice("the kernel's msr module is not loaded (or this kernel has none)", "sudo modprobe msr")
+        }
+        Some(errno::PERM | errno::ACCES) if attempt.starts_with("write to ") => of_write(machine),
+        Some(errno::PERM | errno::ACCES) if is_open => advice(
+            "only root with CAP_SYS_RAWIO may open it",
+            "sudo xprof msr ..   (in a container: --cap-add SYS_RAWIO)",
+        ),
+        Some(errno::PERM | errno::ACCES) if attempt.contains("journal") => {
+            advice("only root may write in /run", "sudo xprof msr ..")
+        }
+        _ => None,
+    }
+}
+
+/// Reading went well and writing did not.
+fn of_write(machine: &Machine) -> Option<Advice> {
+    if let Some(mode) = lockdown(machine) {
+        return advice(
+            format!("the kernel is locked down ({mode}): registers can be read, and not written"),
+            "secure boot off, or lockdown=none on the kernel command line",
+        );
+    }
+    if text(machine, "module/msr/parameters/allow_writes").is_some_and(|allow| allow == "off") {
+        return advice(
+            "msr.allow_writes is off: the kernel lets nobody write registers from user space",
+            "echo on | sudo tee /sys/module/msr/parameters/allow_writes",
+        );
+    }
+    advice("CAP_SYS_RAWIO is missing, or a security module refuses", "sudo xprof msr write ..")
+}
+
+/// The advice for an entry that was not done.
+pub(crate) fn of_fault(fault: Fault, backend: &BackendChoice, table: &Table) -> Option<Advice> {
+    match fault {
+        Fault::Unknown if table.family.name == "no-pmu" => advice(
+            "CPUID offers no performance counters here (most virtual machines have none)",
+            "xprof msr read --backend simulated ..   or on the host: counters for the guest (qemu -cpu host,pmu=on)",
+        ),
+        Fault::Unknown => advice("the table of this CPU's class does not have it", "xprof msr classes"),
+        Fault::Reserved => advice("bits that the table reserves must keep their value", "xprof msr classes"),
+        Fault::ReadOnly => advice("the table lets it be read only", "xprof msr classes"),
+        Fault::InUse => advice(
+            "the kernel's own perf or its NMI watchdog counts with it",
+            "sudo sysctl kernel.nmi_watchdog=0   (and end other profilers: pgrep -a perf)",
+        ),
+        Fault::Refused if *backend == BackendChoice::Msr => advice(
+            "the CPU refused the access (#GP): it does not have this register, or the hypervisor below keeps it",
+            "xprof msr classes   (and dmesg | grep -i msr)",
+        ),
+        Fault::Refused => advice("the kernel refused the event that this would be", "xprof list; dmesg | tail"),
+        Fault::NotHere if *backend == BackendChoice::Native => advice(
+            "the kernel keeps this register to itself, or refuses the event to this user",
+            "xprof msr .. --backend msr; xprof doctor",
+        ),
+        Fault::NotHere => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A machine with these files below /sys.
+    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join("sys").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let machine = Machine::below(dir.path());
+        (dir, machine)
+    }
+
+    fn cause(files: &[(&str, &str)], attempt: &str, errno: i32) -> String {
+        let (_dir, machine) = machine(files);
+        let error = Error::Os { attempt: attempt.into(), source: io::Error::from_raw_os_error(errno) };
+        of_error(&machine, &error).unwrap().cause
+    }
+
+    #[test]
+    fn each_obstacle_has_its_own_words() {
+        let open = "open /dev/cpu/0/msr";
+        let loaded = ("module/msr/parameters/allow_writes", "on\n");
+        let mut causes = vec![
+            cause(&[], open, errno::NOENT),
+            cause(&[loaded], open, errno::NOENT),
+            cause(&[loaded], open, errno::PERM),
+            cause(
+                &[loaded, ("kernel/security/lockdown", "none [integrity] confidentiality\n")],
+                "write to /dev/cpu/0/msr",
+                errno::PERM,
+            ),
+            cause(&[("module/msr/parameters/allow_writes", "off\n")], "write to /dev/cpu/0/msr", errno::PERM),
+            cause(
+                &[loaded, ("kernel/security/lockdown", "[none] integrity confidentiality\n")],
+                "write to /dev/cpu/0/msr",
+                errno::PERM,
+            ),
+            cause(&[], "use the registers of CPU 0", UCLEAN),
+        ];
+        assert!(causes[0].contains("module") && causes[1].contains("offline") && causes[2].contains("CAP_SYS_RAWIO"));
+        assert!(causes[3].contains("integrity") && causes[4].contains("allow_writes"));
+        let table = Table {
+            family: xprof_backend::msr::tables::named("perfmon-v2").unwrap(),
+            limits: xprof_backend::msr::Limits::NONE,
+        };
+        causes.push(of_fault(Fault::Refused, &BackendChoice::Msr, &table).unwrap().cause);
+        assert!(causes.last().unwrap().contains("#GP"));
+        causes.sort();
+        causes.dedup();
+        assert_eq!(causes.len(), 8);
+    }
+}

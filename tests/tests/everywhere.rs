@@ -22,7 +22,7 @@ fn usage_errors_are_2_and_name_what_was_meant() {
 
 #[test]
 fn help_is_short_and_help_command_long() {
-    for command in ["record", "report", "script", "list", "doctor", "archive"] {
+    for command in ["record", "report", "script", "stat", "list", "msr", "doctor", "archive"] {
         let short = stdout(Command::new(xprof()).args([command, "--help"]));
         let long = stdout(Command::new(xprof()).args(["help", command]));
         assert!(short.contains("Usage: xprof ") && long.contains("Usage: xprof "), "{command}");

@@ -96,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let passed = read(&mut registers)?[1].wrapping_sub(before);
     registers.dispatch(Duration::ZERO)?;
     let count = seen.lock().map_or(0, |seen| seen.len()) as u64;
-    println!("interrupts: {count} of {} periods", passed / 100_000);
+    println!("interrupts: {count} of {} periods, {passed} cycles", passed / 100_000);
     let here = work as *const () as usize as u64;
     let inside = |overflow: &&Overflow| (here..here + 256).contains(&overflow.ip) && overflow.sp != 0;
     let all = seen.lock().map_or(0, |seen| seen.iter().filter(inside).count()) as u64;

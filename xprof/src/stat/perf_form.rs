@@ -11,6 +11,14 @@ use xprof_backend::counters::{Count, Counter};
 use super::Outcome;
 use super::print::{base, beside, is_clock};
 
+/// What a count means beside others; -x leaves the unit out where there is no value, -j does not.
+#[derive(Default)]
+struct Metric {
+    value: Option<f64>,
+    decimals: usize,
+    unit: &'static str,
+}
+
 /// What goes into one line.
 struct Line {
     value: Option<f64>,
@@ -20,8 +28,7 @@ struct Line {
     spread: Option<f64>,
     running: u64,
     measured: f64,
-    /// Value, decimals, unit.
-    metric: Option<(f64, usize, String)>,
+    metric: Metric,
 }
 
 fn line(outcome: &Outcome, counter: &Counter, count: Option<(usize, &Count)>) -> Line {
@@ -37,7 +44,10 @@ fn line(outcome: &Outcome, counter: &Counter, count: Option<(usize, &Count)>) ->
         }),
         running,
         measured: if running == enabled { 100.0 } else { 100.0 * running as f64 / enabled as f64 },
-        metric: count.and_then(|(_, count)| metric(outcome, counter, count, estimate?)),
+        metric: match (count, estimate) {
+            (Some((_, count)), Some(estimate)) => metric(outcome, counter, count, estimate),
+            _ => Metric::default(),
+        },
     }
 }
 
@@ -55,33 +65,38 @@ const SHARES: [(&str, &str, &str); 10] = [
     ("instructions", "cycles", "insn per cycle"),
 ];
 
-fn metric(outcome: &Outcome, counter: &Counter, count: &Count, value: f64) -> Option<(f64, usize, String)> {
+fn metric(outcome: &Outcome, counter: &Counter, count: &Count, value: f64) -> Metric {
     let name = base(&counter.name);
     if is_clock(name) {
         let elapsed = outcome.elapsed.as_nanos() as f64;
-        return (elapsed > 0.0).then(|| (value / elapsed, 3, "CPUs utilized".to_owned()));
+        return Metric { value: (elapsed > 0.0).then(|| value / elapsed), decimals: 3, unit: "CPUs utilized" };
     }
     let other = |name: &str| beside(outcome, name, counter, count.cpu).filter(|other| *other > 0.0);
     if let Some((_, of, unit)) = SHARES.iter().find(|(of, ..)| *of == name) {
         let scale = if name == "instructions" { 1.0 } else { 100.0 };
-        return Some((scale * value / other(of)?, 2, (*unit).to_owned()));
+        return Metric { value: other(of).map(|other| scale * value / other), decimals: 2, unit };
     }
     // perf takes any clock for this, whatever modes it counts.
-    let clock = outcome.counters.iter().position(|counter| is_clock(&counter.name))?;
-    let same = |at: &Count| at.counter == clock && at.cpu == count.cpu;
-    let clock = outcome.estimate(outcome.counts.iter().position(same)?).filter(|ns| *ns > 0.0)?;
-    if name == "cycles" {
-        return Some((value / clock, 3, "GHz".to_owned()));
-    }
-    let mut rate = 1e9 * value / clock;
-    let mut unit = "/sec";
-    for larger in ["K/sec", "M/sec", "G/sec"] {
-        if rate > 1000.0 {
-            rate /= 1000.0;
-            unit = larger;
+    let clock = outcome.counters.iter().position(|counter| is_clock(&counter.name));
+    let same = |at: &Count| Some(at.counter) == clock && at.cpu == count.cpu;
+    let clock = outcome.counts.iter().position(same).and_then(|at| outcome.estimate(at)).filter(|ns| *ns > 0.0);
+    match (name, clock) {
+        ("cycles", Some(clock)) => Metric { value: Some(value / clock), decimals: 3, unit: "GHz" },
+        // perf's own spelling where there is none.
+        ("cycles", None) => Metric { unit: "Ghz", ..Metric::default() },
+        (_, None) => Metric::default(),
+        (_, Some(clock)) => {
+            let mut rate = 1e9 * value / clock;
+            let mut unit = "/sec";
+            for larger in ["K/sec", "M/sec", "G/sec"] {
+                if rate > 1000.0 {
+                    rate /= 1000.0;
+                    unit = larger;
+                }
+            }
+            Metric { value: Some(rate), decimals: 3, unit }
         }
     }
-    Some((rate, 3, unit.to_owned()))
 }
 
 /// Calls `each` for every line: the CPU (with `-A`), the counter, its line.
@@ -128,8 +143,9 @@ pub(super) fn separated(outcome: &Outcome, separator: &str) -> String {
             let _ = write!(out, "{spread:.2}%{s}");
         }
         let _ = write!(out, "{}{s}{:.2}{s}", line.running, line.measured);
-        let _ = match line.metric {
-            Some((value, decimals, unit)) => writeln!(out, "{value:.decimals$}{s}{unit}"),
+        let Metric { value, decimals, unit } = line.metric;
+        let _ = match value {
+            Some(value) => writeln!(out, "{value:.decimals$}{s}{unit}"),
             None => writeln!(out, "{s}"),
         };
     });
@@ -154,7 +170,8 @@ pub(super) fn objects(outcome: &Outcome) -> String {
             let _ = write!(out, "\"variance\" : {spread:.2}, ");
         }
         let _ = write!(out, "\"event-runtime\" : {}, \"pcnt-running\" : {:.2}, ", line.running, line.measured);
-        let (value, unit) = line.metric.map_or_else(Default::default, |(value, _, unit)| (value, unit));
+        let Metric { value, unit, .. } = line.metric;
+        let value = value.unwrap_or(0.0);
         let _ = writeln!(out, "\"metric-value\" : {value:.6}, \"metric-unit\" : \"{unit}\"}}");
     });
     out

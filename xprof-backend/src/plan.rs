@@ -15,6 +15,19 @@ pub enum Target {
     System,
     /// Tasks of cgroups (path below the cgroup root, per event group in order; one for all), on the CPUs.
     Cgroups(Vec<String>),
+    /// Domains of a Xen host, seen from dom0.
+    Domains(DomainTarget),
+}
+
+/// Which domains of a Xen host, and what of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainTarget {
+    /// Ids, names or UUIDs; empty: all, those that appear later too.
+    pub which: Vec<String>,
+    /// A domain is paused while its stack is read.
+    pub consistent: bool,
+    /// Time that vCPUs waited for a pCPU is sampled too.
+    pub waiting: bool,
 }
 
 /// How often a sample is taken.

@@ -78,6 +78,7 @@ fn places(plan: &CountPlan) -> Result<Vec<(i32, i32)>> {
         }
         Target::System => vec![-1],
         Target::Cgroups(_) => return Err(Error::Other("counting by control group is not available".into())),
+        Target::Domains(_) => return Err(Error::Other("counting by domain is not available".into())),
     };
     let cpus: Vec<i32> = match (&plan.cpus, &plan.target) {
         (Some(list), _) => list.iter().map(|&cpu| cpu as i32).collect(),

@@ -212,6 +212,7 @@ fn max_rate() -> u64 {
 fn open_targets(opener: &mut Opener<'_>, plan: &Plan, groups: &[EventGroup], early: &mut Vec<Drained>) -> Result<()> {
     let all = 0..opener.completed.events.len();
     match &plan.target {
+        Target::Domains(_) => return Err(Error::Other("the native backend sees no domains of a Xen host".into())),
         Target::System => {
             opener.reserve(1)?;
             opener.side_band(On::ALL)?;

@@ -115,6 +115,7 @@ fn wanted(target: &Target, notes: &mut Vec<String>) -> Result<Wanted> {
         Target::Processes(pids) => Wanted::Processes(pids.clone()),
         Target::Threads(tids) => Wanted::Threads(tids.clone()),
         Target::Cgroups(_) => return Err(Error::Other("the simulated machine has no cgroups".into())),
+        Target::Domains(_) => return Err(Error::Other("the simulated machine has no domains".into())),
     })
 }
 

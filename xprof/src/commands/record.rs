@@ -50,6 +50,15 @@ pub(crate) struct Options {
     /// Only tasks of these control groups (paths below the cgroup root)
     #[arg(short = 'G', long, value_name = "CGROUP,..", value_delimiter = ',')]
     pub(crate) cgroup: Vec<String>,
+    /// These domains of the Xen host, from dom0: ids, names or UUIDs
+    #[arg(long, value_name = "DOMAIN,..", value_delimiter = ',', hide = true, conflicts_with_all = ["processes", "threads", "all", "cpus", "cgroup", "events", "count", "overwrite"])]
+    pub(crate) domain: Vec<String>,
+    /// Every domain of the Xen host, those that appear later too
+    #[arg(long, hide = true, conflicts_with_all = ["domain", "processes", "threads", "all", "cpus", "cgroup", "events", "count", "overwrite"])]
+    pub(crate) all_domains: bool,
+    /// Pause a domain while its stack is read, for stacks that are of one moment
+    #[arg(long, hide = true)]
+    pub(crate) consistent: bool,
     /// End after this many seconds; a command that still runs is ended, and that is no failure
     #[arg(short, long, value_name = "SECS", value_parser = values::seconds)]
     pub(crate) duration: Option<Duration>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xprof_backend::event::EventGroup;
-use xprof_backend::plan::{CallGraph, Plan, Rate, Target};
+use xprof_backend::plan::{CallGraph, DomainTarget, Plan, Rate, Target};
 
 use super::values::{BackendChoice, CallGraphMode, Control, Frequency, RingSize, STACK_SIZE, Switch};
 use crate::commands::record::Options;
@@ -13,6 +13,8 @@ use crate::exit::Failure;
 
 /// Samples per second when nothing is said.
 const DEFAULT_HZ: u64 = 997;
+/// Of domains: their vCPUs are looked at one by one from outside.
+const DOMAINS_HZ: u64 = 97;
 /// Largest ring data area that `-m` may ask for, bytes.
 const RING_MAX: u64 = 1 << 40;
 
@@ -75,6 +77,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
             (_, Some(period)) => Rate::Period(period),
             (Some(Frequency::Max), None) => Rate::MaxFrequency,
             (Some(Frequency::Hz(hz)), None) => Rate::Frequency(hz),
+            (None, None) if has_domains(&options) => Rate::Frequency(DOMAINS_HZ),
             (None, None) => Rate::Frequency(DEFAULT_HZ),
         },
         rate_is_asked: options.frequency.is_some() || options.count.is_some(),
@@ -136,13 +139,27 @@ fn check(options: &Options) -> Result<(), Failure> {
             "-D -1 waits for `enable` from --control, and there is none: add --control fifo:PATH",
         ));
     }
+    if options.consistent && !has_domains(options) {
+        return Err(Failure::usage("--consistent pauses domains: name them with --domain, or all with --all-domains"));
+    }
+    if options.domain.iter().any(String::is_empty) {
+        return Err(Failure::usage("--domain wants ids, names or UUIDs of domains separated by commas"));
+    }
     if options.cgroup.iter().any(String::is_empty) {
         return Err(Failure::usage("-G wants names of control groups separated by commas"));
     }
     Ok(())
 }
 
+fn has_domains(options: &Options) -> bool {
+    options.all_domains || !options.domain.is_empty()
+}
+
 fn target(options: &Options) -> Target {
+    if has_domains(options) {
+        let (which, consistent) = (options.domain.clone(), options.consistent);
+        return Target::Domains(DomainTarget { which, consistent, waiting: false });
+    }
     match (&options.processes, &options.threads) {
         (Some(list), _) => Target::Processes(list.0.clone()),
         (None, Some(list)) => Target::Threads(list.0.clone()),
@@ -241,6 +258,21 @@ mod tests {
         ];
         for args in refused {
             assert!(try_plan(args).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn domains_are_sampled_at_97_hz() {
+        let r = plan(&["--domain", "web,3", "--consistent"]);
+        let which = vec!["web".to_owned(), "3".to_owned()];
+        assert_eq!(r.plan.target, Target::Domains(DomainTarget { which, consistent: true, waiting: false }));
+        assert_eq!(r.plan.rate, Rate::Frequency(97));
+        let r = plan(&["--all-domains", "-F", "50", "--", "sleep", "1"]);
+        assert_eq!((r.plan.target, r.plan.rate), (Target::Domains(DomainTarget::default()), Rate::Frequency(50)));
+        for refused in
+            [&["--all-domains", "-a"][..], &["--domain", "1", "-p", "1"], &["--consistent"], &["--domain", ""]]
+        {
+            assert!(try_plan(refused).is_err(), "{refused:?}");
         }
     }
 

@@ -39,7 +39,8 @@ pub(crate) fn processes(target: &Target, session: &Description) -> anyhow::Resul
     let Some(format) = side_band(session) else { return Ok(receiver) };
     let data = session.events.list().iter().any(|event| event.attr.has(attr_flag::MMAP_DATA));
     let pids = match target {
-        Target::Command(_) => return Ok(receiver),
+        // Of domains their own records tell.
+        Target::Command(_) | Target::Domains(_) => return Ok(receiver),
         Target::Processes(pids) => Some(pids.clone()),
         Target::Threads(tids) => Some(tids.iter().map(|&tid| process_of(tid)).collect()),
         Target::System | Target::Cgroups(_) => None,

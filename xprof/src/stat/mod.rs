@@ -237,7 +237,7 @@ fn describe(target: &Target, options: &Options) -> String {
             let words: Vec<_> = options.command.iter().map(|word| word.to_string_lossy()).collect();
             words.join(" ")
         }
-        Target::System | Target::Cgroups(_) => match &options.cpus {
+        Target::System | Target::Cgroups(_) | Target::Domains(_) => match &options.cpus {
             Some(cpus) => format!("CPU {}", list(&cpus.0)),
             None => "all CPUs".to_owned(),
         },

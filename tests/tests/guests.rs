@@ -11,7 +11,7 @@ use xprof_backend::xen::guest_form::{
 use xprof_perfdata::domain::Domains;
 use xprof_perfdata::feature::Features;
 use xprof_perfdata::write::{Output, Writer};
-use xprof_tests::{stdout, xprof};
+use xprof_tests::{run, stdout, xprof};
 
 /// Samples of two domains, one of which is rebooted under another id, and of Domain-0.
 fn recording(dir: &Path) -> PathBuf {
@@ -213,4 +213,41 @@ fn names_come_from_what_the_user_gives_for_a_domain() {
     let got = report(&path, &["--guest-kallsyms", &wrong, "-s", "symbol", "--domain", "db"]);
     let advice = got["unnamed"][0]["advice"].as_str().unwrap();
     assert!(advice.contains("the file of --guest-kallsyms cannot be used"), "{advice}");
+}
+
+#[test]
+fn an_archive_with_kallsyms_names_guest_kernels_in_perf_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recording(dir.path());
+    let kallsyms = dir.path().join("kallsyms");
+    let symbols = "ffffffff81000000 T _text\nffffffff81000000 T _stext\nffffffff81000008 T guest_idle\nffffffff81000100 T next\nffffffff82000000 T _etext\n";
+    std::fs::write(&kallsyms, symbols).unwrap();
+    let archive = dir.path().join("a.tar.gz");
+    let given = format!("db={}", kallsyms.display());
+    let mut command = Command::new(xprof());
+    stdout(command.args(["archive", "--guest-kallsyms", &given, "-o"]).arg(&archive).arg("-i").arg(&path));
+    let unpacked = dir.path().join("unpacked");
+    std::fs::create_dir(&unpacked).unwrap();
+    stdout(Command::new("tar").arg("xf").arg(&archive).arg("-C").arg(&unpacked));
+    let folder = unpacked.join("perf.data");
+    assert_eq!(std::fs::read_to_string(folder.join("kcore_dir__2/kallsyms")).unwrap(), symbols);
+    let perfs =
+        stdout(Command::new("perf").args(["script", "--ns", "-F", "+machine_pid,+vcpu,+addr", "-i"]).arg(&folder));
+    assert_eq!(perfs.matches("VM:").count(), 201);
+    assert_eq!(perfs.matches("guest_idle+0x8 ([guest.kernel.kallsyms.2])").count(), 40, "{perfs}");
+    let ours =
+        stdout(Command::new(xprof()).args(["script", "--ns", "-F", "+machine_pid,+vcpu,+addr", "-i"]).arg(&folder));
+    assert_eq!(ours, perfs);
+    let got = report(&folder, &["-s", "symbol", "--domain", "db"]);
+    assert!(rows(&got, &["symbol"]).contains(&row(&["guest_idle"], 40, 4_000)), "{got}");
+    // What cannot be meant is refused.
+    for (given, why) in [("nobody", "there is no domain"), ("db", "neither _text nor _stext")] {
+        let file = if given == "db" { Path::new("/etc/hostname") } else { &kallsyms };
+        let given = format!("{given}={}", file.display());
+        let mut command = Command::new(xprof());
+        let output =
+            run(command.args(["archive", "--guest-kallsyms", &given, "-o"]).arg(&archive).arg("-i").arg(&path));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(why), "{text}");
+    }
 }

@@ -105,3 +105,22 @@ impl GuestOptions {
         self.guest_kallsyms.splice(0..0, found);
     }
 }
+
+/// `--guest-kallsyms`, by machine.
+///
+/// # Errors
+/// A domain that the recording does not know.
+pub(crate) fn kallsyms_of(list: &[Given], description: &Description) -> anyhow::Result<Vec<(u32, PathBuf)>> {
+    let mut files = Vec::new();
+    for Given { domain, file } in list {
+        let machines = machines(description, domain);
+        anyhow::ensure!(
+            !machines.is_empty(),
+            "--guest-kallsyms {domain}: there is no domain of this id, name or UUID in the recording; those that are: xprof report -s domain"
+        );
+        files.extend(machines.into_iter().map(|machine| (machine, file.clone())));
+    }
+    files.sort();
+    files.dedup_by_key(|(machine, _)| *machine);
+    Ok(files)
+}

@@ -12,6 +12,7 @@ mod msr;
 mod naming;
 mod record;
 mod remedy;
+mod rewrite;
 mod stacks;
 mod stat;
 mod supply;

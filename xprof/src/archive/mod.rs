@@ -2,11 +2,12 @@
 //!
 //! Only files whose build id is the recorded one go in: on the other machine they are believed.
 
+pub(crate) mod guests;
 pub(crate) mod tar;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +17,15 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustc_hash::FxHashSet;
 use xprof_perfdata::feature::BuildIdEntry;
+use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::{MmapFile, Record};
 use xprof_perfdata::source::Source;
 use xprof_profile::supply::{BuildId, Need, Supplier};
 use xprof_profile::symbols;
 
 use crate::input;
+use crate::record::is_of_guest;
+use guests::Kernel;
 use tar::Tar;
 
 /// Kinds of files in the cache, as perf and xprof name them.
@@ -45,7 +49,9 @@ pub(crate) fn wanted(path: &Path) -> anyhow::Result<Vec<BuildIdEntry>> {
     let mut batch = None;
     while let Some(next) = recording.next_batch(batch.take())? {
         let events = &recording.description().events;
-        for raw in next.iter().filter(|raw| raw.kind == xprof_perfdata::abi::record::MMAP2) {
+        // What a guest maps is none of this machine's files.
+        let host = |raw: &RawRecord<'_>| !is_of_guest(raw.misc);
+        for raw in next.iter().filter(|raw| raw.kind == xprof_perfdata::abi::record::MMAP2 && host(raw)) {
             if let Ok((Record::Mmap(mmap), _)) = Record::decode(&raw, events)
                 && let MmapFile::BuildId(build_id) = mmap.file
             {
@@ -64,17 +70,21 @@ pub(crate) fn wanted(path: &Path) -> anyhow::Result<Vec<BuildIdEntry>> {
 
 /// Writes the archive.
 pub(crate) fn write(
-    recording: &Path,
+    (recording, kernels): (&Path, &[Kernel]),
     entries: &[BuildIdEntry],
     supplier: &dyn Supplier,
-    out: fs::File,
+    (out, path): (fs::File, &Path),
 ) -> anyhow::Result<Contents> {
     let mut tar = Tar::new(GzEncoder::new(io::BufWriter::new(out), Compression::fast()));
     let mut contents = Contents::default();
     let name = recording.file_name().unwrap_or(OsStr::new(input::DEFAULT)).as_bytes();
-    let data = fs::File::open(recording).with_context(|| format!("cannot open {}", recording.display()))?;
-    let size = data.metadata().context("cannot ask for the recording's size")?.len();
-    tar.file(name, size, data).context("cannot write the archive")?;
+    if kernels.is_empty() {
+        let data = fs::File::open(recording).with_context(|| format!("cannot open {}", recording.display()))?;
+        let size = data.metadata().context("cannot ask for the recording's size")?.len();
+        tar.file(name, size, data).context("cannot write the archive")?;
+    } else {
+        folder(&mut tar, Path::new(OsStr::from_bytes(name)), (recording, kernels), path)?;
+    }
     for entry in entries {
         let found = files(entry, supplier);
         if found.is_empty() {
@@ -96,6 +106,28 @@ pub(crate) fn write(
     let gzip = tar.finish().context("cannot write the archive")?;
     gzip.finish().and_then(|mut out| out.flush()).context("cannot write the archive")?;
     Ok(contents)
+}
+
+/// Adds a recording as a folder, with the kallsyms of guests. `path`: the archive's own.
+fn folder<W: Write>(
+    tar: &mut Tar<W>,
+    name: &Path,
+    (recording, kernels): (&Path, &[Kernel]),
+    path: &Path,
+) -> anyhow::Result<()> {
+    let mut data = guests::scratch(path)?;
+    guests::write(recording, kernels, data.try_clone().context("cannot write the archive")?)?;
+    let mut add = |inside: String, mut file: fs::File| {
+        file.rewind()?;
+        tar.file(name.join(inside).as_os_str().as_bytes(), file.metadata()?.len(), &mut file)
+    };
+    data.flush().and_then(|()| add("data".into(), data)).context("cannot write the archive")?;
+    for kernel in kernels {
+        let file = fs::File::open(&kernel.kallsyms);
+        let file = file.with_context(|| format!("cannot open {}", kernel.kallsyms.display()))?;
+        add(format!("kcore_dir__{}/kallsyms", kernel.machine), file).context("cannot write the archive")?;
+    }
+    Ok(())
 }
 
 /// The files that belong to a build id, by their names in the cache.

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::archive::guests::Kernel;
+use crate::guest_files::{Given, kallsyms_of};
 use crate::supply::FileSupplier;
 use crate::{Global, archive, input};
 
@@ -22,11 +24,21 @@ pub(crate) struct Options {
     /// The archive [default: the recording's name and .tar.gz]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// A domain's kallsyms, for the names of its kernel: the recording is then kept as a folder that perf reads as well
+    #[arg(long, value_name = "DOM=FILE")]
+    guest_kallsyms: Vec<Given>,
 }
 
 /// Runs `xprof archive`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     let entries = archive::wanted(&options.input)?;
+    let kernels = if options.guest_kallsyms.is_empty() {
+        Vec::new()
+    } else {
+        let recording = input::open(&options.input)?;
+        let files = kallsyms_of(&options.guest_kallsyms, recording.description())?;
+        files.iter().map(|(machine, file)| Kernel::of(*machine, file)).collect::<anyhow::Result<Vec<_>>>()?
+    };
     let path = options.output.unwrap_or_else(|| {
         let mut name = OsString::from(&options.input);
         name.push(".tar.gz");
@@ -34,7 +46,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     });
     let file = fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let supplier = FileSupplier::new(None, None, None);
-    let contents = archive::write(&options.input, &entries, &supplier, file)?;
+    let contents = archive::write((&options.input, &kernels), &entries, &supplier, (file, &path))?;
     if !global.quiet {
         for missing in &contents.missing {
             eprintln!("xprof: not in the archive: {missing}: no file here has the recorded build id");

@@ -82,7 +82,7 @@ impl Census {
 }
 
 /// True for the records of guests, by the cpumode.
-pub(super) fn is_of_guest(flags: u16) -> bool {
+pub(crate) fn is_of_guest(flags: u16) -> bool {
     matches!(flags & misc::CPUMODE_MASK, misc::GUEST_KERNEL | misc::GUEST_USER)
 }
 

@@ -25,4 +25,5 @@ mod unwinding;
 pub(crate) mod values;
 mod writer;
 
+pub(crate) use census::is_of_guest;
 pub(crate) use run::run;

@@ -103,7 +103,7 @@ pub(crate) fn write(path: &Path, kernels: &[Kernel], out: File) -> anyhow::Resul
             Ok(())
         },
     )?;
-    for kernel in kernels.iter().filter(|kernel| !said.contains(&kernel.machine)) {
+    if let Some(kernel) = kernels.iter().find(|kernel| !said.contains(&kernel.machine)) {
         bail!(
             "--guest-kallsyms: no domain {} is in the recording; xprof report -s domain shows those that are",
             kernel.machine

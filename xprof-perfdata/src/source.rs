@@ -11,6 +11,11 @@ pub trait Source: Send + Sync {
     /// Reads at most `buf.len()` bytes at `offset`; 0 at or past the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// All bytes, where they can be had without copying: memory, or a mapped file. Not for files of which a part is read.
+    fn bytes(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// True when there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -58,5 +63,8 @@ impl Source for Vec<u8> {
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         Source::read_at(self.as_slice(), offset, buf)
+    }
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
     }
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustc_hash::FxHashMap;
 
 pub use self::elf::{build_id_of, build_id_of_notes};
+pub use self::lines::Line;
 use self::load::Loaded;
 use crate::code::Reader;
 use crate::supply::{BuildId, Supplier};
@@ -28,6 +29,7 @@ mod debug_file;
 mod demangle;
 pub(crate) mod elf;
 mod kallsyms;
+mod lines;
 pub(crate) mod load;
 mod perf_map;
 mod symtab;
@@ -167,6 +169,12 @@ impl Symbolizer {
         let symbols = loaded.lookup(addresses);
         let missing = loaded.advice().filter(|_| symbols.iter().any(Option::is_none));
         (symbols, missing.map(|advice| Missing { advice: advice.into() }))
+    }
+
+    /// The source lines at sorted addresses of one module, each with the functions compiled into one another there,
+    /// innermost first; the last of them is the one that [`Symbolizer::lookup`] names. Empty where nothing is known.
+    pub fn lines(&self, module: &Module, addresses: &[u64]) -> Vec<Vec<Line>> {
+        lines::lines(&*self.supplier, module, addresses)
     }
 
     /// The machine code of a module, from the file its names come from.

@@ -89,7 +89,13 @@ mod tests {
 
     #[test]
     fn lines_are_sorted_and_equal_ones_added() {
-        let function = |symbol, path: &str| FunctionName { symbol, dso: "".into(), path: path.into(), letter: '.' };
+        let function = |symbol, path: &str| FunctionName {
+            symbol,
+            dso: "".into(),
+            path: path.into(),
+            letter: '.',
+            inlined: false,
+        };
         let stack = |comm: &str, functions: &[u32], period| Stack {
             values: vec![Value::Text(comm.into())],
             functions: functions.iter().copied().map(FunctionId).collect(),

@@ -19,6 +19,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) time: Option<&'a str>,
     /// Only these samples.
     pub(crate) filter: &'a FilterOptions,
+    /// With functions that were compiled into others.
+    pub(crate) inline: bool,
     /// Where names come from.
     pub(crate) naming: &'a Naming,
 }
@@ -34,7 +36,7 @@ impl Wanted<'_> {
         builder.set_guest_programs(self.naming.guest_programs(&description));
         let (builder, ended) = fill(builder, (recording, unwinding), &description.events, notes);
         let symbolizer = self.naming.beside(self.input).symbolizer(&ended);
-        let stacks = builder.stacks(&description.events, &symbolizer);
+        let stacks = builder.stacks(&description.events, &symbolizer, self.inline);
         notes.extend(damage(stacks.damaged));
         notes.extend(stacks.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
         Ok(stacks)

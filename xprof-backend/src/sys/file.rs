@@ -1,19 +1,22 @@
 //! The one place where files are opened. Everyone else is given bytes, a [`Source`] or a descriptor.
 //!
-//! Files may change or shrink while they are read: they are read by `pread`, never mapped, so that a file that shrinks
-//! is a short read and not a signal.
+//! Files may change or shrink while they are read: they are read by `pread`, so that a file that shrinks is a short read and
+//! not a signal. Only what asks for all bytes at once ([`Source::bytes`]: debug information) has a file mapped, with a guard.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use xprof_perfdata::source::Source;
 
+use super::map::Map;
+
 /// An open file that is read at offsets.
 #[derive(Debug)]
-pub struct File(fs::File);
+pub struct File(fs::File, OnceLock<Option<Map>>);
 
 /// Which file a path led to, as in MMAP2 records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,12 +31,12 @@ impl File {
     /// Opens a file for reading. A FIFO without a writer does not block (it is then empty).
     pub fn open(path: &Path) -> io::Result<File> {
         let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-        Ok(File(file))
+        Ok(File(file, OnceLock::new()))
     }
 
     /// Reads from a descriptor that is already open.
     pub fn from_fd(fd: OwnedFd) -> File {
-        File(fd.into())
+        File(fd.into(), OnceLock::new())
     }
 
     /// Which file it is.
@@ -65,6 +68,11 @@ impl Source for File {
                 answer => return answer,
             }
         }
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        let map = || Map::new(&self.0, Source::len(self)).ok();
+        Some(self.1.get_or_init(map).as_ref()?.bytes())
     }
 }
 

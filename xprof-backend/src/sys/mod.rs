@@ -9,7 +9,7 @@
 //! * [`clock`], [`limits`]: clocks, resource limits. [`cpuid`]: what the CPU says of itself.
 //! * [`process`]: a command that waits to be started; [`signal`]: signals as bytes of a pipe.
 //! * [`xen`]: hypercalls, and memory of guests.
-//! * [`mod@file`]: the one place where files are opened.
+//! * [`mod@file`]: the one place where files are opened; [`map`]: and mapped.
 
 pub mod clock;
 pub mod cpuid;
@@ -17,6 +17,7 @@ pub mod file;
 pub mod inherited;
 pub mod limits;
 pub mod local_time;
+pub mod map;
 pub mod own_counter;
 pub mod perf;
 pub mod process;

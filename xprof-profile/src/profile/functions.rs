@@ -8,6 +8,7 @@ use xprof_perfdata::events::Events;
 use super::builder::Builder;
 use super::cells::Sum;
 use super::frames::FrameId;
+use super::names::Wanted;
 use crate::symbols::{Module, Symbol, Symbolizer};
 use crate::timeline::ModuleId;
 
@@ -60,7 +61,7 @@ impl Builder {
     /// Names the code addresses and adds samples up by function. Samples without a name are in no function.
     pub fn functions(mut self, events: &Events, symbolizer: &Symbolizer) -> Functions {
         self.adopt_kernel(symbolizer);
-        let names = self.names(symbolizer);
+        let names = self.names(symbolizer, Wanted::default());
         let mut totals: Vec<(String, Heat)> =
             events.list().iter().map(|event| (event.name.clone(), Heat::default())).collect();
         let mut index: FxHashMap<(usize, ModuleId, u64), usize> = FxHashMap::default();

@@ -25,6 +25,8 @@ pub enum Key {
     Dso,
     /// Function, or the address where none is known.
     Symbol,
+    /// Source file and line, `??:0` where they are not known.
+    Srcline,
     /// Address of the code in its module: a file offset for files, a run-time address for the kernel and JIT code.
     Addr,
     /// Name of the event.
@@ -34,7 +36,7 @@ pub enum Key {
 }
 
 /// All keys, in the order of the help.
-pub(crate) const ALL: [Key; 12] = [
+pub(crate) const ALL: [Key; 13] = [
     Key::Domain,
     Key::Vcpu,
     Key::Comm,
@@ -44,6 +46,7 @@ pub(crate) const ALL: [Key; 12] = [
     Key::Cgroup,
     Key::Dso,
     Key::Symbol,
+    Key::Srcline,
     Key::Addr,
     Key::Event,
     Key::Mode,
@@ -62,6 +65,7 @@ impl Key {
             Key::Cgroup => "cgroup",
             Key::Dso => "dso",
             Key::Symbol => "symbol",
+            Key::Srcline => "srcline",
             Key::Addr => "addr",
             Key::Event => "event",
             Key::Mode => "mode",
@@ -80,6 +84,7 @@ impl Key {
             Key::Cgroup => "Cgroup",
             Key::Dso => "Shared Object",
             Key::Symbol => "Symbol",
+            Key::Srcline => "Source:Line",
             Key::Addr => "Address",
             Key::Event => "Event",
             Key::Mode => "Mode",
@@ -88,7 +93,7 @@ impl Key {
 
     /// True when the key needs to know the code address.
     pub(crate) fn is_of_code(self) -> bool {
-        matches!(self, Key::Dso | Key::Symbol | Key::Addr | Key::Mode)
+        matches!(self, Key::Dso | Key::Symbol | Key::Srcline | Key::Addr | Key::Mode)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct FunctionName {
     pub path: Arc<str>,
     /// perf's letter of the mode its code runs in.
     pub letter: char,
+    /// It was compiled into the function that calls it.
+    pub inlined: bool,
 }
 
 /// A function: its name and where it, or the code that has no name, is.
@@ -35,31 +37,68 @@ pub struct FunctionName {
 struct Function {
     name: Option<Arc<str>>,
     place: Place,
+    inlined: bool,
+}
+
+/// What is known of a frame.
+#[derive(Clone, Debug)]
+struct Named {
+    function: FunctionId,
+    symbol: Option<Symbol>,
+    /// Functions compiled into it, and where its innermost line stands, if it is known.
+    inlined: (u32, u32),
+    line: Option<u32>,
+}
+
+/// What is looked up besides symbols.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Functions compiled into others.
+    pub(super) inlined: bool,
+    /// Source lines.
+    pub(super) lines: bool,
 }
 
 /// The names of all frames.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     functions: Vec<Function>,
-    /// By frame.
-    by_frame: Vec<(FunctionId, Option<Symbol>)>,
+    by_frame: Vec<Option<Named>>,
+    inlined: Vec<FunctionId>,
+    lines: Vec<Arc<str>>,
     pub(super) missing: Vec<(ModuleId, Missing)>,
 }
 
 impl Names {
-    /// The function that a frame is in.
-    pub(super) fn function(&self, frame: FrameId) -> FunctionId {
-        self.by_frame.get(frame.0 as usize).map_or(FunctionId(0), |f| f.0)
+    fn named(&self, frame: FrameId) -> Option<&Named> {
+        self.by_frame.get(frame.0 as usize)?.as_ref()
+    }
+
+    /// The functions of a frame, innermost first: those compiled into it, then the one that its code is part of.
+    pub(super) fn functions(&self, frame: FrameId) -> impl Iterator<Item = FunctionId> {
+        let (function, (from, to)) = self.named(frame).map_or((FunctionId(0), (0, 0)), |n| (n.function, n.inlined));
+        let inlined = self.inlined.get(from as usize..to as usize).unwrap_or_default();
+        inlined.iter().copied().chain([function])
+    }
+
+    /// Whether a function was compiled into others; and its name, if it has one.
+    pub(super) fn function(&self, id: FunctionId) -> (bool, Option<&Arc<str>>) {
+        self.functions.get(id.0 as usize).map_or((false, None), |f| (f.inlined, f.name.as_ref()))
     }
 
     /// The symbol of a frame.
     pub(super) fn symbol(&self, frame: FrameId) -> Option<&Symbol> {
-        self.by_frame.get(frame.0 as usize)?.1.as_ref()
+        self.named(frame)?.symbol.as_ref()
     }
 
     /// Its name.
     pub(super) fn name(&self, frame: FrameId) -> Option<&Arc<str>> {
         Some(&self.symbol(frame)?.name)
+    }
+
+    /// Source file and line of a frame.
+    pub(super) fn line(&self, frame: FrameId) -> Option<&Arc<str>> {
+        self.lines.get(self.named(frame)?.line? as usize)
     }
 }
 
@@ -77,7 +116,7 @@ impl Builder {
     }
 
     /// Looks up every frame.
-    pub(super) fn names(&self, symbolizer: &Symbolizer) -> Names {
+    pub(super) fn names(&self, symbolizer: &Symbolizer, wanted: Wanted) -> Names {
         let places = self.frames.places();
         let mut by_module: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.timeline.modules().list().len()];
         for (index, place) in places.iter().enumerate() {
@@ -98,7 +137,11 @@ impl Builder {
             while let Some((id, list)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let Some(module) = self.timeline.modules().get(*id) else { continue };
                 let addresses: Vec<u64> = list.iter().map(|&(addr, _)| addr).collect();
-                done.push((*id, list, lookup(symbolizer, module, &addresses)));
+                let lines = match wanted {
+                    Wanted { inlined: false, lines: false } => Vec::new(),
+                    _ => symbolizer.lines(module, &addresses),
+                };
+                done.push((*id, list, lookup(symbolizer, module, &addresses), lines));
             }
             done
         };
@@ -110,17 +153,28 @@ impl Builder {
             done
         });
         let mut functions = Functions::default();
-        let mut by_frame = vec![(FunctionId(0), None); places.len()];
-        let mut missing = Vec::new();
-        for (id, list, (symbols, why)) in done {
+        let mut names = Names { by_frame: vec![None; places.len()], ..Names::default() };
+        for (id, list, (symbols, why), lines) in done {
+            let mut lines = lines.into_iter();
             for (&(addr, frame), symbol) in list.iter().zip(symbols) {
-                if let Some(slot) = by_frame.get_mut(frame as usize) {
-                    *slot = (functions.of(Place { module: id, addr }, symbol.as_ref()), symbol);
+                let function = functions.of(Place { module: id, addr }, symbol.as_ref());
+                let at = lines.next().unwrap_or_default();
+                let line = at
+                    .first()
+                    .filter(|_| wanted.lines)
+                    .and_then(|line| Some(functions.line(line.file.as_ref()?, line.line)));
+                let from = names.inlined.len() as u32;
+                // The outermost is the function itself.
+                let inlined = at.split_last().map_or(&[][..], |(_, inlined)| inlined).iter().filter(|_| wanted.inlined);
+                names.inlined.extend(inlined.filter_map(|line| Some(functions.inlined(id, line.name.as_ref()?))));
+                let inlined = (from, names.inlined.len() as u32);
+                if let Some(slot) = names.by_frame.get_mut(frame as usize) {
+                    *slot = Some(Named { function, symbol, inlined, line });
                 }
             }
-            missing.extend(why.map(|m| (id, m)));
+            names.missing.extend(why.map(|m| (id, m)));
         }
-        Names { functions: functions.list, by_frame, missing }
+        Names { functions: functions.list, lines: functions.lines, ..names }
     }
 
     /// perf's letter of the mode in which a module's code runs; `-` for time in which nothing was seen.
@@ -134,24 +188,27 @@ impl Builder {
     pub(super) fn function_names(&self, names: &Names) -> Vec<FunctionName> {
         let modules = self.timeline.modules();
         let mut texts: FxHashMap<ModuleId, (Arc<str>, Arc<str>)> = FxHashMap::default();
-        let name = |Function { name, place }: &Function| {
+        let name = |Function { name, place, inlined }: &Function| {
             let (dso, path) = texts.entry(place.module).or_insert_with(|| {
                 let path = modules.get(place.module).map(|m| String::from_utf8_lossy(&m.path)).unwrap_or_default();
                 (String::from_utf8_lossy(modules.short_name(place.module)).into(), path.into())
             });
             let symbol = name.as_ref().map_or(Value::Address(place.addr), |name| Value::Text(name.clone()));
             let letter = self.letter(place.module);
-            FunctionName { symbol, dso: dso.clone(), path: path.clone(), letter }
+            FunctionName { symbol, dso: dso.clone(), path: path.clone(), letter, inlined: *inlined }
         };
         names.functions.iter().map(name).collect()
     }
 }
 
-/// Functions, each once.
+/// Functions and lines, each once.
 #[derive(Default)]
 struct Functions {
     list: Vec<Function>,
     ids: FxHashMap<(ModuleId, u64, bool), FunctionId>,
+    inlined: FxHashMap<(ModuleId, Arc<str>), FunctionId>,
+    lines: Vec<Arc<str>>,
+    line_ids: FxHashMap<(Arc<str>, u32), u32>,
 }
 
 impl Functions {
@@ -161,7 +218,26 @@ impl Functions {
         let id = *self.ids.entry((place.module, start, symbol.is_some())).or_insert(next);
         if id == next {
             let place = Place { addr: start, ..place };
-            self.list.push(Function { name: symbol.map(|s| s.name.clone()), place });
+            self.list.push(Function { name: symbol.map(|s| s.name.clone()), place, inlined: false });
+        }
+        id
+    }
+
+    fn inlined(&mut self, module: ModuleId, name: &Arc<str>) -> FunctionId {
+        let next = FunctionId(self.list.len() as u32);
+        let id = *self.inlined.entry((module, name.clone())).or_insert(next);
+        if id == next {
+            let place = Place { module, addr: 0 };
+            self.list.push(Function { name: Some(name.clone()), place, inlined: true });
+        }
+        id
+    }
+
+    fn line(&mut self, file: &Arc<str>, line: u32) -> u32 {
+        let next = self.lines.len() as u32;
+        let id = *self.line_ids.entry((file.clone(), line)).or_insert(next);
+        if id == next {
+            self.lines.push(format!("{}:{line}", file.rsplit('/').next().unwrap_or_default()).into());
         }
         id
     }

@@ -13,7 +13,7 @@ use super::domains::{DomainNames, DomainTime};
 use super::filter::Filter;
 use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
-use super::names::{FunctionName, Names};
+use super::names::{FunctionId, FunctionName, Names, Wanted};
 use super::tree::{Arena, Chain, Node, Order, Trees};
 use crate::symbols::{ModuleKind, Symbolizer};
 use crate::timeline::{Mode, ModuleId, Place, ThreadId, ThreadName};
@@ -96,7 +96,9 @@ impl Builder {
     ) -> Profile {
         self.adopt_kernel(symbolizer);
         let needs_names = self.keys.contains(&Key::Symbol) || !self.filter.symbols.is_empty() || trees.is_some();
-        let names = if needs_names { self.names(symbolizer) } else { Names::default() };
+        let inlined = trees.is_some_and(|trees| trees.inline);
+        let wanted = Wanted { inlined, lines: self.keys.contains(&Key::Srcline) };
+        let names = if needs_names || wanted.lines { self.names(symbolizer, wanted) } else { Names::default() };
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
         let mut fold = Fold::new(&self, &domains, &names, &event_names);
@@ -238,7 +240,7 @@ impl<'a> Fold<'a> {
         Fold { builder, domains, names, events, texts: Texts::default() }
     }
 
-    fn value(&mut self, key: Key, cell: &Cell, frame: FrameId) -> Value {
+    fn value(&mut self, key: Key, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> Value {
         let timeline = &self.builder.timeline;
         let tasks = timeline.tasks();
         let place = self.builder.frames.place(frame);
@@ -261,6 +263,13 @@ impl<'a> Fold<'a> {
                 Value::Text(self.texts.cgroups.entry(cell.cgroup).or_insert_with(text).clone())
             }
             Key::Dso => Value::Text(self.dso(place.module)),
+            Key::Symbol if let Some(name) = inlined.and_then(|f| self.names.function(f).1) => {
+                Value::Text(format!("{name} (inlined)").into())
+            }
+            Key::Srcline => {
+                let line = self.names.line(frame).cloned();
+                Value::Text(line.unwrap_or_else(|| "??:0".into()))
+            }
             Key::Symbol => match self.names.name(frame) {
                 Some(name) => Value::Text(name.clone()),
                 None => Value::Address(self.builder.unnamed(place)),
@@ -279,9 +288,10 @@ impl<'a> Fold<'a> {
         self.texts.dsos.entry(module).or_insert_with(text).clone()
     }
 
-    pub(super) fn values(&mut self, cell: &Cell, frame: FrameId) -> Vec<Value> {
+    /// The values of a frame, or of a function that was compiled into it.
+    pub(super) fn values(&mut self, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> Vec<Value> {
         let builder = self.builder;
-        builder.keys.iter().map(|&key| self.value(key, cell, frame)).collect()
+        builder.keys.iter().map(|&key| self.value(key, cell, frame, inlined)).collect()
     }
 }
 
@@ -297,8 +307,8 @@ struct EventTable {
 }
 
 impl EventTable {
-    fn row(&mut self, fold: &mut Fold<'_>, cell: &Cell, frame: FrameId) -> usize {
-        match self.index.entry(fold.values(cell, frame)) {
+    fn row(&mut self, fold: &mut Fold<'_>, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> usize {
+        match self.index.entry(fold.values(cell, frame, inlined)) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 let module = fold.builder.frames.place(frame).module;
@@ -321,7 +331,7 @@ impl EventTable {
     fn add(&mut self, fold: &mut Fold<'_>, cell: &Cell, sum: Sum, has_children: bool) {
         self.total.samples += sum.samples;
         self.total.period = self.total.period.saturating_add(sum.period);
-        let own = self.row(fold, cell, FrameId(cell.frame));
+        let own = self.row(fold, cell, FrameId(cell.frame), None);
         if let Some(row) = self.rows.get_mut(own) {
             row.samples += sum.samples;
             row.period = row.period.saturating_add(sum.period);
@@ -332,9 +342,9 @@ impl EventTable {
         }
         // A row counts a stack once, however often it recurs in it.
         let mut counted = FxHashSet::from_iter([own]);
-        let builder = fold.builder;
-        for &frame in builder.frames.frames_of(StackId(cell.stack)) {
-            let row = self.row(fold, cell, frame);
+        let (builder, names) = (fold.builder, fold.names);
+        for (frame, function) in expand(names, builder.frames.frames_of(StackId(cell.stack))) {
+            let row = self.row(fold, cell, frame, Some(function).filter(|&f| names.function(f).0));
             if counted.insert(row)
                 && let Some(row) = self.rows.get_mut(row)
             {
@@ -366,26 +376,35 @@ impl EventTable {
             stack => stack,
         };
         let of_functions = builder.keys.contains(&Key::Symbol);
+        let stack: Vec<(FrameId, FunctionId)> = expand(names, stack).collect();
+        let way = |&(_, function): &(FrameId, FunctionId)| (function, names.function(function).0);
         let mut counted = FxHashSet::default();
-        // The outermost frame of a row is where its tree stands; without a children column, the leaf.
-        let outermost = if has_children { stack.len() } else { 1 };
-        for at in (0..outermost).rev() {
-            let row = self.row(fold, cell, stack[at]);
+        // The outermost frame of a row is where its tree stands; without a children column, the leaf: not what was
+        // compiled into it.
+        let leaf = names.functions(stack[0].0).count() - 1;
+        let places = if has_children { 0..stack.len() } else { leaf..leaf + 1 };
+        for at in places.rev() {
+            let (frame, function) = stack[at];
+            let row = self.row(fold, cell, frame, Some(function).filter(|&f| names.function(f).0));
             let Some(&Some(root)) = self.roots.get(row) else { continue };
             if !counted.insert(row) {
                 continue;
             }
-            let function = |frame: &FrameId| names.function(*frame);
             // The row's function stands for itself at the root of its tree; rows of something else have it in the tree.
-            let anchor = Some(function(&stack[at])).filter(|_| of_functions);
-            let skipped = usize::from(of_functions);
+            let anchor = Some(function).filter(|_| of_functions);
+            let above = match (of_functions, has_children) {
+                (true, _) => at + 1,
+                (false, true) => at,
+                (false, false) => 0,
+            };
             match order {
-                Order::Flat => self.arena.add(root, None, stack.iter().map(function), sum),
-                Order::Callee => self.arena.add(root, anchor, stack[at..].iter().skip(skipped).map(function), sum),
+                Order::Flat => self.arena.add(root, None, stack.iter().map(way), sum),
+                Order::Callee => self.arena.add(root, anchor, stack[above..].iter().map(way), sum),
                 Order::Caller if has_children => {
-                    self.arena.add(root, anchor, stack[..=at].iter().rev().skip(skipped).map(function), sum);
+                    let below = stack[..=at].iter().rev().skip(usize::from(of_functions));
+                    self.arena.add(root, anchor, below.map(way), sum);
                 }
-                Order::Caller => self.arena.add(root, None, stack.iter().rev().map(function), sum),
+                Order::Caller => self.arena.add(root, None, stack.iter().rev().map(way), sum),
             }
         }
     }
@@ -404,4 +423,9 @@ impl EventTable {
         rows.sort_by(|a, b| weight(b).cmp(&weight(a)).then_with(|| a.values.cmp(&b.values)));
         rows
     }
+}
+
+/// The functions of a stack with the frame that each is in, leaf first.
+fn expand(names: &Names, stack: &[FrameId]) -> impl Iterator<Item = (FrameId, FunctionId)> {
+    stack.iter().flat_map(|&frame| names.functions(frame).map(move |function| (frame, function)))
 }

@@ -9,7 +9,7 @@ use super::builder::Builder;
 use super::cells::Sum;
 use super::frames::{FrameId, StackId};
 use super::key::Value;
-use super::names::{FunctionId, FunctionName};
+use super::names::{FunctionId, FunctionName, Wanted};
 use super::rows::{Fold, Unnamed};
 use crate::symbols::Symbolizer;
 use crate::timeline::ModuleId;
@@ -50,10 +50,10 @@ pub struct Stacks {
 }
 
 impl Builder {
-    /// Names the frames and gives the stacks one by one.
-    pub fn stacks(mut self, events: &Events, symbolizer: &Symbolizer) -> Stacks {
+    /// Names the frames and gives the stacks one by one; `inline`: with functions that were compiled into others.
+    pub fn stacks(mut self, events: &Events, symbolizer: &Symbolizer, inline: bool) -> Stacks {
         self.adopt_kernel(symbolizer);
-        let names = self.names(symbolizer);
+        let names = self.names(symbolizer, Wanted { inlined: inline, lines: false });
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
         let mut fold = Fold::new(&self, &domains, &names, &event_names);
@@ -70,8 +70,8 @@ impl Builder {
             if names.name(own[0]).is_none() {
                 *unnamed.entry(self.frames.place(own[0]).module).or_default() += samples;
             }
-            let functions = frames.iter().map(|&frame| names.function(frame)).collect();
-            event.stacks.push(Stack { values: fold.values(cell, own[0]), functions, samples, period });
+            let functions = frames.iter().flat_map(|&frame| names.functions(frame)).collect();
+            event.stacks.push(Stack { values: fold.values(cell, own[0], None), functions, samples, period });
         }
         Stacks {
             functions: self.function_names(&names),

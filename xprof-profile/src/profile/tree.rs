@@ -28,6 +28,8 @@ pub struct Trees {
     pub order: Order,
     /// Nodes below this share of the event's period are put together, percent.
     pub limit: f64,
+    /// Functions that were compiled into others are nodes of their own.
+    pub inline: bool,
 }
 
 /// A node of a call tree.
@@ -93,19 +95,22 @@ impl Arena {
         next
     }
 
-    /// Adds a stack below a root. `anchor` is the function that the root stands for, if it stands for one.
+    /// Adds a stack below a root. `anchor` is the function that the root stands for, if it stands for one. A function that was
+    /// compiled into another is known by its name alone, so only where it follows itself is it taken for recursion: the flag
+    /// says so.
     pub(super) fn add(
         &mut self,
         root: u32,
         anchor: Option<FunctionId>,
-        stack: impl Iterator<Item = FunctionId>,
+        stack: impl Iterator<Item = (FunctionId, bool)>,
         sum: Sum,
     ) {
         let mut way = std::mem::take(&mut self.way);
         way.clear();
         way.push(anchor.map_or(NONE, |f| f.0));
-        for FunctionId(function) in stack {
-            if let Some(at) = way.iter().rposition(|&f| f == function) {
+        for (FunctionId(function), inlined) in stack {
+            let seen = if inlined { way.len().saturating_sub(1) } else { 0 };
+            if let Some(at) = way[seen..].iter().rposition(|&f| f == function).map(|at| at + seen) {
                 way.truncate(at + 1);
             } else if way.len() <= MOST_LEVELS {
                 way.push(function);
@@ -201,7 +206,7 @@ mod tests {
         let mut arena = Arena::default();
         let root = arena.root();
         for &(stack, period) in stacks {
-            let stack = stack.iter().copied().map(FunctionId);
+            let stack = stack.iter().map(|&f| (FunctionId(f), f >= 1 << 20));
             arena.add(root, None, stack, Sum { samples: 1, period });
         }
         arena.below(root, least)
@@ -230,6 +235,10 @@ mod tests {
         assert_eq!(shape(&tree(&[(&[0, 1, 2, 1, 2, 9], 1)], 0)), "0=1(1=1(2=1(9=1)))");
         assert_eq!(shape(&tree(&[(&[0, 1, 1, 1, 9], 1), (&[0, 1, 9], 1)], 0)), "0=2(1=2(9=2))");
         assert_eq!(shape(&tree(&[(&[0, 1, 2, 1, 9], 1)], 0)), "0=1(1=1(9=1))");
+        // One that was compiled into others stays where it comes again, but for once behind itself.
+        let inlined = 1 << 20;
+        let ways = shape(&tree(&[(&[0, inlined, inlined, 1, inlined], 1)], 0));
+        assert_eq!(ways, "0=1(1048576=1(1=1(1048576=1)))");
         let deep: Vec<u32> = (0..200_000).map(|i| i % 1000).collect();
         assert_eq!(shape(&tree(&[(&deep, 1)], 0)).matches('=').count(), MOST_LEVELS);
     }
@@ -256,7 +265,7 @@ mod tests {
         let mut arena = Arena::default();
         let root = arena.root();
         for (stack, period) in [(&[3, 2, 1][..], 5), (&[2, 1], 7), (&[4], 1)] {
-            arena.add(root, None, stack.iter().copied().map(FunctionId), Sum { samples: 1, period });
+            arena.add(root, None, stack.iter().map(|&f| (FunctionId(f), false)), Sum { samples: 1, period });
         }
         let chains = |least| {
             let chains = arena.chains(root, least);

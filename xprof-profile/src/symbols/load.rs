@@ -91,7 +91,7 @@ fn user(supplier: &dyn Supplier, module: &Module) -> Loaded {
 }
 
 /// A path as it is on the disk, without the mark of a deleted file.
-fn on_disk(path: &[u8]) -> &[u8] {
+pub(crate) fn on_disk(path: &[u8]) -> &[u8] {
     path.strip_suffix(DELETED).unwrap_or(path)
 }
 

@@ -8,6 +8,7 @@ fn stacks(list: &[(&str, &[u32], u64)]) -> Stacks {
         dso: "a".into(),
         path: "/bin/a".into(),
         letter,
+        inlined: false,
     };
     let stack = |&(comm, functions, period): &(&str, &[u32], u64)| Stack {
         values: vec![Value::Text(comm.into()), Value::Text("".into())],

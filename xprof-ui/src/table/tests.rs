@@ -130,6 +130,7 @@ fn trees(order: Order, has_children: bool) -> Profile {
         dso: "a.out".into(),
         path: "/bin/a.out".into(),
         letter: '.',
+        inlined: false,
     };
     let mut profile = profile();
     let below_f = vec![node(Some(2), 1000, 1000, vec![]), node(Some(3), 600, 600, vec![]), node(None, 8, 8, vec![])];
@@ -141,7 +142,7 @@ fn trees(order: Order, has_children: bool) -> Profile {
     profile.unnamed.clear();
     profile.functions = ["main", "f", "g\n", "h"].map(name).into();
     profile.has_children = has_children;
-    profile.trees = Some(Trees { order, limit: 0.5 });
+    profile.trees = Some(Trees { order, limit: 0.5, inline: true });
     profile
 }
 

@@ -56,7 +56,7 @@ impl Draw<'_> {
     }
 
     fn name(&self, node: &Node) -> String {
-        node.function.and_then(|f| self.function(f)).map_or_else(|| REST.into(), |f| shown(&f.symbol))
+        node.function.and_then(|f| self.function(f)).map_or_else(|| REST.into(), label)
     }
 
     /// Nodes below one of this period. A single one of the same period stands below it without a branch.
@@ -86,9 +86,17 @@ impl Draw<'_> {
             let _ = writeln!(out, "{MARGIN}     {REST}");
         }
         for function in chain.functions.iter().filter_map(|&f| self.function(f)) {
-            let _ = writeln!(out, "{MARGIN}     {}", shown(&function.symbol));
+            let _ = writeln!(out, "{MARGIN}     {}", label(function));
         }
     }
+}
+
+fn label(function: &FunctionName) -> String {
+    let mut name = shown(&function.symbol);
+    if function.inlined {
+        name.push_str(" (inlined)");
+    }
+    name
 }
 
 fn shown(value: &Value) -> String {
@@ -100,7 +108,7 @@ fn shown(value: &Value) -> String {
 
 /// Adds `callees`, `callers` or `chains` to a row.
 ///
-/// A node has `symbol`, `dso`, `samples` and `period` (of all stacks that pass it), `self` (percent of what ends in it),
+/// A node has `symbol`, `dso` (`"inlined": true` where the function was compiled into its caller), `samples` and `period` (of all stacks that pass it), `self` (percent of what ends in it),
 /// `children` (percent of what passes it), and the nodes below it under the same key as the row. A chain has
 /// `period`, `children` and `frames`, leaf first.
 pub(super) fn json(profile: &Profile, row: &Row, whole: u64, object: &mut Map<String, Json>) {
@@ -125,6 +133,9 @@ impl Draw<'_> {
                 };
                 object.insert("symbol".into(), symbol);
                 object.insert("dso".into(), Json::from(&*name.dso));
+                if name.inlined {
+                    object.insert("inlined".into(), true.into());
+                }
             }
             None => {
                 object.insert("symbol".into(), REST.into());
@@ -175,7 +186,7 @@ pub(super) fn csv(profile: &Profile, row: &Row, mut line: impl FnMut(&str, u64, 
     }
     walk(&draw, &row.nodes, &mut String::new(), &mut line);
     for chain in &row.chains {
-        let names: Vec<_> = chain.functions.iter().filter_map(|&f| Some(shown(&draw.function(f)?.symbol))).collect();
+        let names: Vec<_> = chain.functions.iter().filter_map(|&f| Some(label(draw.function(f)?))).collect();
         line(if names.is_empty() { REST.into() } else { names.join(";") }.as_str(), 0, chain.period, chain.period);
     }
 }

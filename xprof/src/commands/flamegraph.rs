@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Only this event [default: the first that has samples]
     #[arg(short, long, value_name = "EVENT")]
     event: Option<String>,
+    /// Leave functions that were compiled into others out of stacks
+    #[arg(long)]
+    no_inline: bool,
     /// Only samples of this time: FROM,TO in seconds, or A%-B%
     #[arg(long, value_name = "A,B")]
     time: Option<String>,
@@ -110,6 +113,7 @@ fn graph(options: &Options, path: &Path, notes: &mut Vec<String>) -> anyhow::Res
         event: options.event.as_deref(),
         time: options.time.as_deref(),
         filter: &options.filter,
+        inline: !options.no_inline,
         naming: &options.naming,
     };
     let stacks = wanted(path).read(notes)?;

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     /// The terminal browser: not available in this version
     #[arg(long, hide = true)]
     tui: bool,
-    /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, addr, event, mode
+    /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, srcline, addr, event, mode
     /// [default: comm,dso,symbol; with domains: domain,comm,dso,symbol]
     #[arg(short, long, value_name = "KEYS", value_delimiter = ',')]
     sort: Vec<Key>,
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Count only what fell in the function itself
     #[arg(long)]
     no_children: bool,
-    /// Accepted for perf's sake: inline frames are not resolved in this version
+    /// Leave functions that were compiled into others out of call trees
     #[arg(long)]
     no_inline: bool,
     /// Leave out rows below this share
@@ -81,7 +81,7 @@ enum Wanted {
 
 /// `caller,0.5`. perf's other words for the same trees are taken too.
 fn trees(text: &str) -> Result<Wanted, String> {
-    let mut trees = Trees { order: Order::Caller, limit: 0.5 };
+    let mut trees = Trees { order: Order::Caller, limit: 0.5, inline: true };
     for word in text.split(',') {
         match word {
             "none" => return Ok(Wanted::None),
@@ -219,7 +219,7 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
             "{}: there are no call chains in it, so no call trees; record with them: xprof record -g -- CMD",
             options.input.display()
         ),
-        Some(Wanted::Trees(trees)) => Some(trees),
+        Some(Wanted::Trees(trees)) => Some(Trees { inline: !options.no_inline, ..trees }),
         _ => None,
     };
     let filter = options.filter.filter(options.time.as_deref(), &description)?;
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn words_of_trees() {
-        let of = |order, limit| Ok(Wanted::Trees(Trees { order, limit }));
+        let of = |order, limit| Ok(Wanted::Trees(Trees { order, limit, inline: true }));
         assert_eq!(trees("caller"), of(Order::Caller, 0.5));
         assert_eq!(trees("graph,0,callee"), of(Order::Callee, 0.0));
         assert_eq!(trees("flat,2.5"), of(Order::Flat, 2.5));

@@ -14,6 +14,7 @@ pub(crate) fn run(job: &mut Job) -> anyhow::Result<()> {
         time: options.time.as_deref(),
         filter: &options.filter,
         naming: &options.naming,
+        inline: !options.no_inline,
     };
     let stacks = wanted.read(&mut job.notes)?;
     let mut out = Vec::new();

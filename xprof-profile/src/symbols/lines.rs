@@ -1,0 +1,231 @@
+//! Functions that were compiled into others, and source lines, from DWARF 4 and 5.
+//!
+//! addr2line's `Context` reads it; what it reads comes from a [`Supplier`]: the program itself, its separate debug file, the
+//! supplementary file that `dwz` made, `.dwo` and `.dwp` files. Only the units that cover an address are read. Sections are
+//! used where they are mapped, and copied only where they are compressed.
+
+use std::sync::Arc;
+
+use addr2line::{Context, LookupResult, SplitDwarfLoad};
+use gimli::{Dwarf, DwarfPackage, EndianSlice, RunTimeEndian, SectionId};
+use object::Endianness;
+use rustc_hash::FxHashSet;
+use typed_arena::Arena;
+use xprof_perfdata::source::Source;
+
+use super::elf::Elf;
+use super::{Module, ModuleKind, debug_file, demangle, load};
+use crate::supply::{BuildId, Need, Supplier};
+
+/// Functions compiled into one another at one address; more are not believed.
+const MOST_FRAMES: usize = 256;
+/// Bytes of a section that is compressed.
+const MOST_UNPACKED: u64 = 2 << 30;
+/// Units whose `.dwo` file is loaded.
+const MOST_SPLIT: usize = 1 << 16;
+
+/// A function at an address, and the line in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Demangled name.
+    pub name: Option<Arc<str>>,
+    /// Path of the source file, as the compiler wrote it.
+    pub file: Option<Arc<str>>,
+    /// Line in it; 0 where it is not known.
+    pub line: u32,
+}
+
+type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
+
+/// A section where it lies.
+enum Bytes {
+    Mapped(Arc<dyn Source>, usize, usize),
+    Copied(Vec<u8>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(source, from, to) => source.bytes().and_then(|b| b.get(*from..*to)).unwrap_or_default(),
+            Bytes::Copied(bytes) => bytes,
+        }
+    }
+}
+
+/// The lines at sorted addresses (file offsets) of a module, each with the functions it was compiled into, innermost
+/// first; empty where nothing is known.
+pub(crate) fn lines(supplier: &dyn Supplier, module: &Module, addresses: &[u64]) -> Vec<Vec<Line>> {
+    let found = match module.kind {
+        ModuleKind::User => load::file_of(supplier, module).ok(),
+        _ => None,
+    };
+    found.and_then(|elf| of_elf(supplier, &elf, module, addresses)).unwrap_or_else(|| vec![Vec::new(); addresses.len()])
+}
+
+fn of_elf(supplier: &dyn Supplier, elf: &Elf, module: &Module, addresses: &[u64]) -> Option<Vec<Vec<Line>>> {
+    let has_dwarf =
+        |elf: &Elf| elf.section_named(b".debug_info").is_some() || elf.section_named(b".debug_line").is_some();
+    let path = load::on_disk(&module.path);
+    let separate;
+    let debug = match has_dwarf(elf) {
+        true => elf,
+        false => {
+            separate = debug_file::find(supplier, elf, path, module.pid).filter(has_dwarf)?;
+            &separate
+        }
+    };
+    let files = Files { supplier, module, path, sections: Arena::new() };
+    let mut dwarf = files.dwarf(debug, |id| Some(id.name()))?;
+    if let Some(other) = files.supplementary(debug)
+        && let Some(other) = files.dwarf(&other, |id| Some(id.name()))
+    {
+        dwarf.set_sup(other);
+    }
+    dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
+    let context = Context::from_dwarf(dwarf).ok()?;
+    let package = files.package(debug);
+    let mut texts = Texts::default();
+    let mut split = 0;
+    let one = |&offset: &u64| match elf.address_of(offset) {
+        Some(address) => at(&context, address, &files, package.as_ref(), &mut split, &mut texts),
+        None => Vec::new(),
+    };
+    Some(addresses.iter().map(one).collect())
+}
+
+/// The lines at one address.
+fn at<'a>(
+    context: &Context<Slice<'a>>,
+    address: u64,
+    files: &'a Files<'_>,
+    package: Option<&DwarfPackage<Slice<'a>>>,
+    split: &mut usize,
+    texts: &mut Texts,
+) -> Vec<Line> {
+    let mut result = context.find_frames(address);
+    let frames = loop {
+        match result {
+            LookupResult::Output(frames) => break frames,
+            LookupResult::Load { load, continuation } => {
+                *split += 1;
+                let dwarf = if *split <= MOST_SPLIT { files.split(&load, package) } else { None };
+                result = addr2line::LookupContinuation::resume(continuation, dwarf);
+            }
+        }
+    };
+    let Ok(mut frames) = frames else { return Vec::new() };
+    let mut lines = Vec::new();
+    // What an error cuts off is left out.
+    while let Ok(Some(frame)) = frames.next()
+        && lines.len() < MOST_FRAMES
+    {
+        let name = frame.function.as_ref().and_then(|f| f.raw_name().ok());
+        let location = frame.location.as_ref();
+        lines.push(Line {
+            name: name.map(|name| texts.shared(&demangle::shown(name.as_bytes()))),
+            file: location.and_then(|l| l.file).map(|file| texts.shared(file)),
+            line: location.and_then(|l| l.line).unwrap_or(0),
+        });
+    }
+    lines
+}
+
+/// Texts, each once.
+#[derive(Default)]
+struct Texts(FxHashSet<Arc<str>>);
+
+impl Texts {
+    fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(text.clone());
+        text
+    }
+}
+
+/// The files of a module's debug information; their sections live as long as this.
+struct Files<'s> {
+    supplier: &'s dyn Supplier,
+    module: &'s Module,
+    path: &'s [u8],
+    sections: Arena<Bytes>,
+}
+
+impl Files<'_> {
+    fn section(&self, elf: &Elf, name: Option<&'static str>) -> Slice<'_> {
+        let endian = match elf.endian {
+            Endianness::Little => RunTimeEndian::Little,
+            Endianness::Big => RunTimeEndian::Big,
+        };
+        let section = name.and_then(|name| elf.section_named(name.as_bytes())).map(|(_, section)| section);
+        let Some(section) = section else { return EndianSlice::new(&[], endian) };
+        let mapped = elf.plain(section).and_then(|(source, offset, size)| {
+            source.bytes()?;
+            let from = usize::try_from(offset).ok()?;
+            Some(Bytes::Mapped(source.clone(), from, from.checked_add(usize::try_from(size).ok()?)?))
+        });
+        let bytes = mapped.unwrap_or_else(|| Bytes::Copied(elf.bytes(section, MOST_UNPACKED).unwrap_or_default()));
+        let kept: &Bytes = self.sections.alloc(bytes);
+        EndianSlice::new(kept.get(), endian)
+    }
+
+    fn dwarf(&self, elf: &Elf, name: impl Fn(SectionId) -> Option<&'static str>) -> Option<Dwarf<Slice<'_>>> {
+        Dwarf::load(|id| Ok::<_, gimli::Error>(self.section(elf, name(id)))).ok()
+    }
+
+    fn open(&self, path: Vec<u8>) -> Option<Elf> {
+        Elf::open(self.supplier.supply(&Need::Path { path, pid: self.module.pid }).ok()?).ok()
+    }
+
+    /// The file that `dwz` moved common parts of several debug files to: `.gnu_debugaltlink` is its path and build id.
+    fn supplementary(&self, debug: &Elf) -> Option<Elf> {
+        let (_, section) = debug.section_named(b".gnu_debugaltlink")?;
+        let bytes = debug.bytes(section, 4096).ok()?;
+        let end = bytes.iter().position(|&b| b == 0)?;
+        let (name, id) = (&bytes[..end], BuildId(bytes[end + 1..].to_vec()));
+        let folder = &self.path[..self.path.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1)];
+        let beside = if name.starts_with(b"/") { name.to_vec() } else { [folder, name].concat() };
+        // Debian's are relative to the debug file, which lies three folders below /usr/lib/debug.
+        let common = name.rsplit(|&b| b == b'/').next().map(|last| [b"/usr/lib/debug/.dwz/", last].concat());
+        let file = name.windows(6).position(|w| w == b"/.dwz/").map(|at| [b"/usr/lib/debug", &name[at..]].concat());
+        let paths = [Some(beside), file, common].into_iter().flatten();
+        let is_it = |elf: &Elf| elf.build_id().is_some_and(|found| found == id);
+        let by_id = || Elf::open(self.supplier.supply(&Need::Debug { build_id: id.clone() }).ok()?).ok().filter(is_it);
+        paths.filter_map(|path| self.open(path)).find(is_it).or_else(by_id)
+    }
+
+    /// `PROGRAM.dwp`: all split units of a program in one file.
+    fn package(&self, debug: &Elf) -> Option<DwarfPackage<Slice<'_>>> {
+        debug.section_named(b".debug_addr")?;
+        let elf = self.open([self.path, b".dwp"].concat())?;
+        let empty = self.section(&elf, None);
+        DwarfPackage::load(|id| Ok::<_, gimli::Error>(self.section(&elf, id.dwo_name())), empty).ok()
+    }
+
+    /// A split unit: from the package, else from its `.dwo` file, if that has the id that the program says.
+    fn split<'a>(
+        &'a self,
+        load: &SplitDwarfLoad<Slice<'a>>,
+        package: Option<&DwarfPackage<Slice<'a>>>,
+    ) -> Option<Arc<Dwarf<Slice<'a>>>> {
+        if let Some(unit) = package.and_then(|p| p.find_cu(load.dwo_id, &load.parent).ok().flatten()) {
+            return Some(Arc::new(unit));
+        }
+        let path = load.path.as_ref()?.slice();
+        let path = match (path.first(), &load.comp_dir) {
+            (Some(b'/'), _) | (_, None) => path.to_vec(),
+            (_, Some(folder)) => [folder.slice(), b"/", path].concat(),
+        };
+        let elf = self.open(path)?;
+        let mut dwarf = self.dwarf(&elf, SectionId::dwo_name)?;
+        let header = dwarf.units().next().ok()??;
+        let unit = dwarf.unit(header).ok()?;
+        if unit.dwo_id != Some(load.dwo_id) {
+            return None;
+        }
+        dwarf.make_dwo(&load.parent);
+        Some(Arc::new(dwarf))
+    }
+}

@@ -56,8 +56,6 @@ pub enum CallGraph {
         /// The copies stay in the recording: perf, which then unwinds them, wants to know of data mappings too.
         kept: bool,
     },
-    /// By the CPU's own record of calls and returns (last branch records in call-stack mode); user space only.
-    LastBranches,
 }
 
 impl CallGraph {

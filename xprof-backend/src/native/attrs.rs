@@ -3,7 +3,7 @@
 //! Bytes per sample decide how much a ring holds, so a sample carries what perf's would and no more: the CPU only where
 //! events are not bound to tasks, the period only where it varies, an id only where there is more than one event.
 
-use xprof_perfdata::abi::{attr_flag as flag, branch, event_type, read_format, sample, software};
+use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format, sample, software};
 use xprof_perfdata::attr::Attr;
 
 use crate::event::{EventGroup, EventSpec};
@@ -74,11 +74,6 @@ fn stacks(how: CallGraph, attr: &mut Attr) {
             attr.sample_type |= sample::REGS_USER | sample::STACK_USER;
             attr.sample_regs_user |= UNWIND_REGS;
             attr.sample_stack_user = size;
-            attr.flags |= flag::EXCLUDE_CALLCHAIN_USER;
-        }
-        CallGraph::LastBranches => {
-            attr.sample_type |= sample::BRANCH_STACK;
-            attr.branch_sample_type |= branch::USER | branch::CALL_STACK | branch::NO_FLAGS | branch::NO_CYCLES;
             attr.flags |= flag::EXCLUDE_CALLCHAIN_USER;
         }
     }

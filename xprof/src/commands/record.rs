@@ -25,11 +25,11 @@ pub(crate) struct Options {
     /// One sample each PERIOD events
     #[arg(short, long, value_name = "PERIOD", value_parser = values::period)]
     pub(crate) count: Option<u64>,
-    /// Record call stacks, the best there are
+    /// Record call stacks, the best there are: the largest copies of the stack, unwound while recording by call frame
+    /// information, or by frame pointers in code that has none
     #[arg(short = 'g')]
     pub(crate) stacks: bool,
-    /// Record call stacks by this method: fp (frame pointers), dwarf[,BYTES] (copies of the stack, unwound at once), lbr (the
-    /// CPU's own record of calls)
+    /// Record call stacks by this method: fp (frame pointers), dwarf[,BYTES] (copies of the stack, of 32 KiB, unwound at once)
     #[arg(long, value_name = "MODE", value_parser = values::call_graph)]
     pub(crate) call_graph: Option<values::CallGraphMode>,
     /// Write the stack copies themselves, as perf does, not the call chains made of them

@@ -7,7 +7,8 @@ use std::time::Duration;
 use xprof_backend::event::EventGroup;
 use xprof_backend::plan::{CallGraph, DomainTarget, Plan, Rate, Target};
 
-use super::values::{BackendChoice, CallGraphMode, Control, Frequency, RingSize, STACK_SIZE, Switch};
+use super::unwinding::SIZE_MAX;
+use super::values::{BackendChoice, CallGraphMode, Control, Frequency, RingSize, Switch};
 use crate::commands::record::Options;
 use crate::exit::Failure;
 
@@ -84,9 +85,8 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         cpus: options.cpus.map(|list| list.0),
         call_graph: match (options.call_graph, options.stacks) {
             (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
-            (Some(CallGraphMode::Lbr), _) => CallGraph::LastBranches,
             (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size, kept: options.keep_stacks },
-            (None, true) => CallGraph::StackCopies { size: STACK_SIZE, kept: options.keep_stacks },
+            (None, true) => CallGraph::StackCopies { size: SIZE_MAX, kept: options.keep_stacks },
             (None, false) => CallGraph::None,
         },
         inherit: !options.no_inherit,
@@ -291,10 +291,9 @@ mod tests {
 
     #[test]
     fn call_graphs() {
-        assert_eq!(plan(&["-g"]).plan.call_graph, CallGraph::StackCopies { size: 32_768, kept: false });
+        assert_eq!(plan(&["-g"]).plan.call_graph, CallGraph::StackCopies { size: 65_528, kept: false });
         let dwarf = plan(&["-g", "--call-graph", "dwarf,8192", "--keep-stacks"]);
         assert_eq!(dwarf.plan.call_graph, CallGraph::StackCopies { size: 8192, kept: true });
-        assert_eq!(plan(&["--call-graph", "lbr"]).plan.call_graph, CallGraph::LastBranches);
         assert_eq!(plan(&["--call-graph", "fp"]).plan.call_graph, CallGraph::FramePointers);
     }
 

@@ -243,3 +243,34 @@ fn overflows_need_no_reply_and_none_is_forgotten() {
     assert_eq!(asked.lock().unwrap().iter().filter(|what| *what == "write true 2").count(), 4);
     assert_eq!(client.late(), 0, "nothing was answered");
 }
+
+/// Counts crossings.
+struct Counted(Slow, Arc<Mutex<u32>>);
+
+impl Transport for Counted {
+    fn notify(&mut self) {
+        *self.1.lock().unwrap() += 1;
+        self.0.notify();
+    }
+    fn wait(&mut self, at_most: Duration) {
+        self.0.wait(at_most);
+    }
+}
+
+#[test]
+fn a_batch_is_one_crossing() {
+    let Ends { transport, .. } = ends();
+    let (requests, take_requests) = ring(2 * LONGEST);
+    let (give_responses, responses) = ring(2 * LONGEST);
+    let (give_overflows, overflows) = ring(2 * OVERFLOW_CELLS);
+    let server = Server::new(Box::new(Scripted::default()), take_requests, give_responses, give_overflows);
+    let slow = Slow { server: Arc::new(Mutex::new(server)), ..transport };
+    let crossings = Arc::new(Mutex::new(0));
+    let rings = Rings { requests, responses, overflows };
+    let transport = Box::new(Counted(slow, Arc::clone(&crossings)));
+    let mut client = Encoded::new(rings, transport, Duration::from_secs(1), 0);
+    for registers in [1, 16, 128] {
+        assert_eq!(client.set_default(Class::Perf, &mut vec![Entry::of(1); registers]).unwrap(), registers);
+        assert_eq!(std::mem::take(&mut *crossings.lock().unwrap()), 1, "{registers} registers");
+    }
+}

@@ -1,0 +1,125 @@
+//! `--backend simulated`, as a user types it: the report is the programmed truth, and perf says the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use xprof_tests::{run, stdout, xprof};
+
+/// Cycles between samples; a program changes its path every 1,000.
+const PERIOD: &str = "10007";
+/// What the programs do, in percent of the samples: a third of the time is each domain's.
+const TRUTH: [(&str, &str, f64); 11] = [
+    ("spin", "square", 100.0 / 6.0 * 0.50),
+    ("spin", "cube", 100.0 / 6.0 * 0.25),
+    ("spin", "remainder", 100.0 / 6.0 * 0.15),
+    ("spin", "copy_page", 100.0 / 6.0 * 0.06),
+    // fill_batch runs with interrupts off: its samples fall where they come on again.
+    ("spin", "irq_restore", 100.0 / 6.0 * 0.04),
+    ("logger", "crc32", 100.0 / 6.0 * 0.70),
+    ("logger", "memcpy", 100.0 / 6.0 * 0.30),
+    ("httpd", "parse", 100.0 / 3.0 * 0.40),
+    ("httpd", "checksum", 100.0 / 3.0 * 0.60),
+    ("db", "compare", 100.0 / 3.0 * 0.80),
+    ("db", "hash", 100.0 / 3.0 * 0.20),
+];
+
+/// A program with a symbol cache of its own.
+fn at(home: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env("HOME", home).env_remove("PERF_BUILDID_DIR").current_dir(home);
+    command
+}
+
+fn record(home: &Path, options: &[&str]) -> std::process::Output {
+    run(at(home, xprof()).args(["record", "-o", "a.data"]).args(options))
+}
+
+/// (comm, symbol) -> samples, by `xprof report`.
+fn reported(home: &Path) -> BTreeMap<(String, String), f64> {
+    let text = stdout(at(home, xprof()).args(["report", "-i", "a.data", "-s", "comm,symbol", "--format", "csv"]));
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let column = |name| header.iter().position(|have| *have == name).unwrap_or_else(|| panic!("{name} of {header:?}"));
+    let (comm, symbol, samples) = (column("comm"), column("symbol"), column("samples"));
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        ((fields[comm].to_owned(), fields[symbol].to_owned()), fields[samples].parse().unwrap())
+    };
+    lines.map(row).collect()
+}
+
+/// The same by perf.
+fn perfs(home: &Path) -> BTreeMap<(String, String), f64> {
+    let mut perf = at(home, "perf");
+    perf.args(["report", "-i", "a.data", "--stdio", "--no-children", "-g", "none", "-q", "-t", ",", "-s", "comm,sym"]);
+    let text = stdout(perf.args(["-F", "sample,comm,sym"]));
+    let rows = text.lines().filter(|line| line.contains(',')).map(|line| {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let symbol = fields[2].split_once("] ").map_or(fields[2], |(_, name)| name);
+        ((fields[1].to_owned(), symbol.trim().to_owned()), fields[0].parse().unwrap())
+    });
+    rows.collect()
+}
+
+/// The bound: two samples of a process fall into different stretches of its path, and these are chosen independently, so
+/// the share of a function among its n samples is off by more than e with probability at most 2 exp(-2 n e^2)
+/// (Hoeffding): below 1e-9 for all rows together. The processes' own shares are exact but for one sample in each slice of a
+/// millisecond, of the 100 that fall into one, and what interrupts that are off put into the next.
+#[test]
+fn the_report_is_the_truth_and_perf_agrees() {
+    let home = tempfile::tempdir().unwrap();
+    let kinds = ["simulated:seconds=1", "simulated:seconds=1,family=netburst,scope=local,wire=yes,seed=9"];
+    for backend in kinds {
+        let output = record(home.path(), &["--backend", backend, "-g", "-c", PERIOD]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let rows = reported(home.path());
+        assert_eq!(rows, perfs(home.path()), "{backend}");
+        let total: f64 = rows.values().sum();
+        assert_eq!(rows.len(), TRUTH.len(), "{rows:?}");
+        for (comm, symbol, percent) in TRUTH {
+            let own: f64 = rows.iter().filter(|((of, _), _)| of == comm).map(|(_, samples)| samples).sum();
+            let share: f64 = TRUTH.iter().filter(|(of, ..)| *of == comm).map(|(.., percent)| percent).sum();
+            let e = ((2.0 * TRUTH.len() as f64 / 1e-9).ln() / (2.0 * own)).sqrt();
+            let bound = share * e + 0.02 * share;
+            let seen = rows[&(comm.to_owned(), symbol.to_owned())] * 100.0 / total;
+            assert!((seen - percent).abs() <= bound, "{backend} {comm} {symbol}: {seen} of {percent} +- {bound}");
+        }
+    }
+}
+
+#[test]
+fn targets_events_and_pipes_work_as_elsewhere() {
+    let home = tempfile::tempdir().unwrap();
+    // One process; another event, whose period is its own.
+    let options = ["--backend", "simulated:seconds=0.2", "-p", "3100", "-e", "instructions", "-c", PERIOD];
+    assert!(record(home.path(), &options).status.success());
+    let comms: Vec<String> = reported(home.path()).into_keys().map(|(comm, _)| comm).collect();
+    assert_eq!(comms, ["db", "db"]);
+    // Two events at once.
+    let options = ["--backend", "simulated:seconds=0.2", "-e", "cycles,instructions", "-c", PERIOD];
+    assert!(record(home.path(), &options).status.success());
+    let events = stdout(at(home.path(), "perf").args(["evlist", "-i", "a.data"]));
+    assert_eq!(events.lines().take(2).collect::<Vec<_>>(), ["cycles", "instructions"]);
+    // A pipe into perf.
+    let pipe = "\"$0\" record --backend simulated:seconds=0.1 -c 10007 -o - | perf script -i - -F comm,sym | sort -u";
+    let lines = stdout(at(home.path(), "bash").args(["-c", pipe]).arg(xprof()));
+    assert!(lines.lines().any(|line| line.split_whitespace().eq(["db", "compare"])), "{lines}");
+}
+
+#[test]
+fn what_it_cannot_do_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    let refused = |options: &[&str], status, words: &str| {
+        let output = record(home.path(), options);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), said.contains(words)), (Some(status), true), "{options:?}: {said}");
+        assert!(!home.path().join("a.data").exists());
+    };
+    refused(&["--backend", "simulated:family=z80"], 2, "perfmon-v2");
+    refused(&["--backend", "simulated", "--switch-output"], 2, "--switch-output");
+    refused(&["--backend", "simulated", "-e", "page-faults"], 125, "cycles, instructions");
+    refused(&["--backend", "simulated", "-C", "7"], 125, "CPU 7");
+    refused(&["--backend", "simulated", "--overwrite"], 125, "--overwrite");
+    refused(&["--backend", "simulated:family=p6", "-e", "cycles,instructions,branches"], 125, "p6");
+}

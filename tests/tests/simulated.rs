@@ -37,7 +37,16 @@ fn record(home: &Path, options: &[&str]) -> std::process::Output {
 
 /// (comm, symbol) -> samples, by `xprof report`.
 fn reported(home: &Path) -> BTreeMap<(String, String), f64> {
-    let text = stdout(at(home, xprof()).args(["report", "-i", "a.data", "-s", "comm,symbol", "--format", "csv"]));
+    let text = stdout(at(home, xprof()).args([
+        "report",
+        "-i",
+        "a.data",
+        "--no-children",
+        "-s",
+        "comm,symbol",
+        "--format",
+        "csv",
+    ]));
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
     let column = |name| header.iter().position(|have| *have == name).unwrap_or_else(|| panic!("{name} of {header:?}"));
@@ -102,9 +111,10 @@ fn targets_events_and_pipes_work_as_elsewhere() {
     let events = stdout(at(home.path(), "perf").args(["evlist", "-i", "a.data"]));
     assert_eq!(events.lines().take(2).collect::<Vec<_>>(), ["cycles", "instructions"]);
     // A pipe into perf.
-    let pipe = "\"$0\" record --backend simulated:seconds=0.1 -c 10007 -o - | perf script -i - -F comm,sym | sort -u";
+    let pipe =
+        "\"$0\" record --backend simulated:seconds=0.1 -c 10007 -o - | perf script -i - -F comm,ip,sym | sort -u";
     let lines = stdout(at(home.path(), "bash").args(["-c", pipe]).arg(xprof()));
-    assert!(lines.lines().any(|line| line.split_whitespace().eq(["db", "compare"])), "{lines}");
+    assert!(lines.lines().any(|line| line.contains("db ") && line.ends_with(" compare")), "{lines}");
 }
 
 #[test]
@@ -118,7 +128,7 @@ fn what_it_cannot_do_is_said() {
     };
     refused(&["--backend", "simulated:family=z80"], 2, "perfmon-v2");
     refused(&["--backend", "simulated", "--switch-output"], 2, "--switch-output");
-    refused(&["--backend", "simulated", "-e", "page-faults"], 125, "cycles, instructions");
+    refused(&["--backend", "simulated", "-e", "page-faults"], 2, "cycles, instructions");
     refused(&["--backend", "simulated", "-C", "7"], 125, "CPU 7");
     refused(&["--backend", "simulated", "--overwrite"], 125, "--overwrite");
     refused(&["--backend", "simulated:family=p6", "-e", "cycles,instructions,branches"], 125, "p6");

@@ -424,7 +424,7 @@ impl<H: MsrHardware> Arbiter<H> {
 
     /// NetBurst: clears the overflow flag of a counter's CCCR.
     fn clear_cccr(&mut self, place: Place, counter: u32) {
-        let Some(msr) = self.table.address(Kind::Cccr, counter) else { return };
+        let Some(msr) = self.banks[0].cccrs[counter as usize & 63] else { return };
         if let Ok(value) = self.read_one(place, msr)
             && value & CCCR_OVF != 0
         {
@@ -459,7 +459,7 @@ impl<H: MsrHardware> Arbiter<H> {
         let status = self.status(place);
         if self.table.family.rearm == Rearm::Perfmon {
             for bit in bits(status) {
-                if let Some(msr) = self.table.overflowed(bit)
+                if let Some(msr) = self.banks[0].counters[bit as usize & 63]
                     && self.read_one(place, msr) == Ok(0)
                 {
                     let _ = self.write_one(place, msr, 1);

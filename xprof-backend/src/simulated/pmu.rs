@@ -60,6 +60,10 @@ pub(super) struct Hardware {
     places: FxHashMap<u32, usize>,
     slots: Vec<(u32, Found)>,
     status: Option<usize>,
+    /// The slot of the counter that each overflow bit stands for.
+    counters: [Option<usize>; 64],
+    /// The slot of each counter's CCCR.
+    cccrs: [Option<usize>; 64],
     cpus: Vec<Pmu>,
 }
 
@@ -96,7 +100,10 @@ impl Hardware {
             fraction: [0; EVENTS],
             cycles: 0,
         };
-        Hardware { table, places, slots, status, cpus: vec![pmu; cpus as usize] }
+        let slot = |msr: Option<u32>| msr.and_then(|msr| places.get(&msr).copied());
+        let counters = std::array::from_fn(|bit| slot(table.overflowed(bit as u32)));
+        let cccrs = std::array::from_fn(|counter| slot(table.address(Kind::Cccr, counter as u32)));
+        Hardware { table, places, slots, status, counters, cccrs, cpus: vec![pmu; cpus as usize] }
     }
 
     /// The interrupt of a CPU waits to be taken.
@@ -150,9 +157,7 @@ impl Hardware {
             if let Some(status) = status {
                 pmu.values[status] |= 1 << active.bit;
             }
-            if netburst
-                && let Some(&cccr) = self.table.address(Kind::Cccr, active.bit).and_then(|m| self.places.get(&m))
-            {
+            if netburst && let Some(cccr) = self.cccrs[active.bit as usize & 63] {
                 pmu.values[cccr] |= netburst::OVF;
             }
             if active.interrupts {
@@ -252,15 +257,13 @@ impl MsrHardware for Hardware {
     fn write(&mut self, cpu: u32, msr: u32, value: u64) -> Result<(), Fault> {
         let &slot = self.places.get(&msr).ok_or(Fault::Refused)?;
         // An alias has rules of its own.
-        let found = self.table.find(Class::Perf, msr).unwrap_or(self.slots[slot].1);
+        let (first, found) = self.slots[slot];
+        let found = if first == msr { found } else { self.table.find(Class::Perf, msr).ok_or(Fault::Refused)? };
         let value = found.accept(value).map_err(|_| Fault::Refused)?;
         let rearm = self.table.family.rearm;
         let kind = found.row.kind;
-        let cccr = if kind == Kind::Counter && rearm == Rearm::NetBurst {
-            self.table.address(Kind::Cccr, found.counter()).and_then(|msr| self.places.get(&msr)).copied()
-        } else {
-            None
-        };
+        let netburst = kind == Kind::Counter && rearm == Rearm::NetBurst;
+        let cccr = if netburst { self.cccrs[found.counter() as usize & 63] } else { None };
         let pmu = self.cpus.get_mut(cpu as usize).ok_or(Fault::Refused)?;
         match kind {
             Kind::Counter if cccr.is_some_and(|cccr| pmu.values[cccr] & netburst::OVF != 0) => {}
@@ -270,14 +273,15 @@ impl MsrHardware for Hardware {
                 pmu.values[status] &= !value;
                 if rearm == Rearm::Perfmon {
                     // The quirk: what is cleared while its counter reads 0 comes again.
-                    let table = &self.table;
-                    let again = (0..35)
-                        .filter(|bit| value >> bit & 1 != 0)
-                        .filter(|&bit| {
-                            let place = table.overflowed(bit).and_then(|msr| self.places.get(&msr));
-                            place.is_some_and(|&place| pmu.values[place] == 0)
-                        })
-                        .fold(0, |mask, bit| mask | 1 << bit);
+                    let mut left = value;
+                    let mut again = 0;
+                    while left != 0 {
+                        let bit = left.trailing_zeros();
+                        left &= left - 1;
+                        if self.counters[bit as usize].is_some_and(|counter| pmu.values[counter] == 0) {
+                            again |= 1 << bit;
+                        }
+                    }
                     pmu.values[status] |= again;
                 }
             }

@@ -23,6 +23,10 @@ pub(super) struct Slot {
 pub(super) struct Bank {
     pub(super) slots: Vec<Slot>,
     places: FxHashMap<u32, usize>,
+    /// The counter that each overflow bit stands for.
+    pub(super) counters: [Option<u32>; 64],
+    /// The CCCR of each counter.
+    pub(super) cccrs: [Option<u32>; 64],
     /// Where overflows are shown.
     pub(super) status: Option<u32>,
     /// Where they are cleared.
@@ -70,7 +74,9 @@ impl Bank {
         let address = |kind| slots.iter().find(|slot| slot.found.row.kind == kind).map(|slot| slot.msr);
         let status_clear = address(Kind::StatusClear);
         let status = address(Kind::Status).or(status_clear);
-        Bank { slots, places, status, status_clear }
+        let counters = std::array::from_fn(|bit| table.overflowed(bit as u32));
+        let cccrs = std::array::from_fn(|counter| table.address(Kind::Cccr, counter as u32));
+        Bank { slots, places, counters, cccrs, status, status_clear }
     }
 
     pub(super) fn find(&self, msr: u32) -> Option<usize> {

@@ -108,7 +108,8 @@ fn call_chains() {
         // Of the machine only what is the same everywhere: its idle tasks.
         let whose: &[&str] = if options[0] == "-a" { &["--pid", "0"] } else { &[] };
         let (perf, ours) = (text(Path::new("perf"), &file, whose), text(xprof(), &file, whose));
-        assert!(perf.lines().count() > 10, "{options:?}");
+        // On a busy machine no CPU is idle.
+        assert!(!whose.is_empty() || perf.lines().count() > 10, "{options:?}");
         assert_eq!(ours.lines().count(), perf.lines().count(), "{options:?}");
         // perf 6.1 has no names for entries of .plt.sec.
         for (ours, theirs) in ours.lines().zip(perf.lines()).filter(|(ours, _)| !ours.contains("@plt+")) {
@@ -121,7 +122,8 @@ fn call_chains() {
 #[test]
 fn groups_that_are_read() {
     let dir = tempfile::tempdir().unwrap();
-    let options = ["-e", "{cpu-clock,page-faults}:S", "-c", "1000000"];
+    // A sample each 100 us, of the shell alone: perf reads groups without inheritance.
+    let options = ["-e", "{cpu-clock,page-faults}:S", "-c", "100000"];
     let file = record(dir.path(), &options);
     assert!(same(&file, &[]) > 10);
 }

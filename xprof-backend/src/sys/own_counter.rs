@@ -161,6 +161,12 @@ impl Page {
     /// The count by the hardware; `None`: ask the kernel.
     #[inline]
     fn read(&self) -> Option<Reading> {
+        self.read_by(hardware::counter, hardware::clock)
+    }
+
+    /// The same with `counter` (what the hardware counter of an `index` holds) and `clock` instead of the instructions.
+    #[inline(always)]
+    fn read_by(&self, counter: impl Fn(u32) -> Option<u64>, clock: impl Fn() -> u64) -> Option<Reading> {
         for _ in 0..TRIES {
             // The kernel writes the page on this very CPU while this thread does not run, so that the order of the
             // instructions as compiled is all that the sequence number needs.
@@ -172,9 +178,9 @@ impl Page {
             if capabilities & wanted != wanted || index == 0 {
                 return None;
             }
-            let counter = hardware::counter(index)?;
+            let counted = counter(index)?;
             let clock = Clock {
-                cycles: hardware::clock(),
+                cycles: clock(),
                 shift: self.u16(offset_of!(Layout, time_shift)),
                 mult: self.u32(offset_of!(Layout, time_mult)),
                 offset: self.u64(offset_of!(Layout, time_offset)),
@@ -191,7 +197,7 @@ impl Page {
             }
             let since = clock.since()?;
             return Some(Reading {
-                value: offset.wrapping_add(extended(counter, width)?),
+                value: offset.wrapping_add(extended(counted, width)?),
                 enabled: enabled.wrapping_add(since),
                 running: running.wrapping_add(since),
                 way: Way::UserSpace,
@@ -382,5 +388,75 @@ mod tests {
         let clock = Clock { cycles: 0x02, shift: 4, mult: 256, offset: 0, short: Some((0x1fe, 0xff)) };
         assert_eq!(clock.since(), Some((0x1fe + 4) * 16));
         assert_eq!(Clock { shift: 64, ..clock }.since(), None);
+    }
+
+    /// A page as the kernel would write it, for what no emulator has: `rdpmc` is an illegal instruction in QEMU.
+    fn written() -> Page {
+        let mapped = page_size();
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice.
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(ptr::null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        };
+        let page = Page { base: NonNull::new(base.unwrap().cast()).unwrap(), mapped };
+        set64(&page, offset_of!(Layout, __bindgen_anon_1), CAP_USER_RDPMC | CAP_USER_TIME);
+        set32(&page, offset_of!(Layout, lock), 8);
+        set32(&page, offset_of!(Layout, index), 3);
+        set64(&page, offset_of!(Layout, offset), 1_000_000);
+        set64(&page, offset_of!(Layout, time_enabled), 5_000);
+        set64(&page, offset_of!(Layout, time_running), 4_000);
+        // A counter of 48 bits, and 2 ns a tick of the clock, which was at 0 when the page was written.
+        set64(&page, offset_of!(Layout, pmc_width), 48 | 1 << 16 | 4 << 32);
+        page
+    }
+
+    fn set32(page: &Page, at: usize, value: u32) {
+        // SAFETY: inside the mapping, which is writable, and aligned as the kernel's layout is.
+        unsafe { AtomicU32::from_ptr(page.base.as_ptr().add(at).cast()) }.store(value, Ordering::Relaxed);
+    }
+
+    fn set64(page: &Page, at: usize, value: u64) {
+        set32(page, at, value as u32);
+        set32(page, at + 4, (value >> 32) as u32);
+    }
+
+    #[test]
+    fn a_page_is_read_as_its_contract_says() {
+        let page = written();
+        let expected = Reading { value: 1_000_000 - 2, enabled: 5_014, running: 4_014, way: Way::UserSpace };
+        // The hardware holds -2 in 48 bits, as the kernel starts counters below zero; ecx would be index - 1.
+        let counter = |index| (index == 3).then_some(0xffff_ffff_fffe);
+        assert_eq!(page.read_by(counter, || 7), Some(expected));
+
+        set32(&page, offset_of!(Layout, index), 0);
+        assert_eq!(page.read_by(counter, || 7), None, "on no counter");
+        set32(&page, offset_of!(Layout, index), 4);
+        assert_eq!(page.read_by(counter, || 7), None, "a counter that is not known");
+        set32(&page, offset_of!(Layout, index), 3);
+        for alone in [CAP_USER_RDPMC, CAP_USER_TIME] {
+            set64(&page, offset_of!(Layout, __bindgen_anon_1), alone);
+            assert_eq!(page.read_by(counter, || 7), None, "capabilities {alone}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_changes_is_read_again_and_not_for_ever() {
+        let page = written();
+        let reads = std::cell::Cell::new(0);
+        let changing = |until: u32| {
+            reads.set(0);
+            let (reads, page) = (&reads, &page);
+            move |_| {
+                reads.set(reads.get() + 1);
+                if reads.get() <= until {
+                    set32(page, offset_of!(Layout, lock), 8 + 2 * reads.get());
+                    set64(page, offset_of!(Layout, offset), u64::from(reads.get()));
+                }
+                Some(0)
+            }
+        };
+        assert_eq!(page.read_by(changing(3), || 0).map(|reading| reading.value), Some(3));
+        assert_eq!(reads.get(), 4);
+        assert_eq!(page.read_by(changing(u32::MAX), || 0), None);
+        assert_eq!(reads.get(), TRIES);
     }
 }

@@ -2,7 +2,14 @@
 //!
 //! * [`guest_form`]: samples of domains as perf's records.
 //! * [`host`]: its domains; [`xenstore`]: their names.
+//! * [`session`]: the backend; [`tick`]: one look at all vCPUs.
+//! * [`stack`]: a guest's stack, through its page tables ([`paging`]), in frames mapped here ([`frames`]).
 
+pub mod frames;
 pub mod guest_form;
 pub mod host;
+pub mod paging;
+pub mod session;
+pub mod stack;
+pub mod tick;
 pub mod xenstore;

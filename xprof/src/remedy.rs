@@ -308,6 +308,7 @@ fn no_target(machine: &Machine, what: &str) -> Option<Advice> {
         }
     };
     match what.split(' ').next()? {
+        "domain" => advice("no domain has this id, name or UUID now", "xprof domains"),
         "process" | "thread" => advice("it has ended, or the number is wrong", "pgrep -a NAME"),
         "CPU" => advice(format!("the CPUs online are {}", online()), "cat /sys/devices/system/cpu/online"),
         "cgroup" => {

@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Events, as perf names them; may be given several times [default: cycles, else cpu-clock]
     #[arg(short, long = "event", value_name = "EVENTS", help_heading = "What")]
     pub(crate) events: Vec<String>,
-    /// Samples per second, or max [default: 997]
+    /// Samples per second, or max [default: 997; of domains 97]
     #[arg(short = 'F', long = "freq", value_name = "HZ", value_parser = values::frequency, conflicts_with = "count")]
     pub(crate) frequency: Option<values::Frequency>,
     /// One sample each PERIOD events
@@ -51,14 +51,17 @@ pub(crate) struct Options {
     #[arg(short = 'G', long, value_name = "CGROUP,..", value_delimiter = ',')]
     pub(crate) cgroup: Vec<String>,
     /// These domains of the Xen host, from dom0: ids, names or UUIDs
-    #[arg(long, value_name = "DOMAIN,..", value_delimiter = ',', hide = true, conflicts_with_all = ["processes", "threads", "all", "cpus", "cgroup", "events", "count", "overwrite"])]
+    #[arg(long, value_name = "DOMAIN,..", value_delimiter = ',', conflicts_with_all = ["processes", "threads", "all", "cpus", "cgroup", "events", "count", "overwrite"])]
     pub(crate) domain: Vec<String>,
     /// Every domain of the Xen host, those that appear later too
-    #[arg(long, hide = true, conflicts_with_all = ["domain", "processes", "threads", "all", "cpus", "cgroup", "events", "count", "overwrite"])]
+    #[arg(long, conflicts_with_all = ["domain", "processes", "threads", "all", "cpus", "cgroup", "events", "count", "overwrite"])]
     pub(crate) all_domains: bool,
     /// Pause a domain while its stack is read, for stacks that are of one moment
     #[arg(long, hide = true)]
     pub(crate) consistent: bool,
+    /// Record the time that vCPUs wait for a pCPU, too (with --domain or --all-domains)
+    #[arg(long)]
+    pub(crate) off_cpu: bool,
     /// End after this many seconds; a command that still runs is ended, and that is no failure
     #[arg(short, long, value_name = "SECS", value_parser = values::seconds)]
     pub(crate) duration: Option<Duration>,
@@ -104,7 +107,7 @@ pub(crate) struct Options {
     /// File to write; - is stdout, in perf's pipe format [default: perf.data, an older one becomes perf.data.old]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Where samples come from: auto, native, replay:FILE, simulated[:seed=N,seconds=S,cpus=N,family=NAME,..]
+    /// Where samples come from: auto, native, xen, replay:FILE, simulated[:seed=N,seconds=S,cpus=N,family=NAME,..]
     #[arg(long, value_name = "BACKEND", value_parser = values::backend, default_value = "auto")]
     pub(crate) backend: values::BackendChoice,
     /// Print the report when done

@@ -142,6 +142,14 @@ fn check(options: &Options) -> Result<(), Failure> {
     if options.consistent && !has_domains(options) {
         return Err(Failure::usage("--consistent pauses domains: name them with --domain, or all with --all-domains"));
     }
+    if options.off_cpu && !has_domains(options) {
+        return Err(Failure::usage("--off-cpu is of domains: name them with --domain, or all with --all-domains"));
+    }
+    if options.consistent {
+        return Err(Failure::usage(
+            "--consistent is not available in this version: stacks that may be torn are marked",
+        ));
+    }
     if options.domain.iter().any(String::is_empty) {
         return Err(Failure::usage("--domain wants ids, names or UUIDs of domains separated by commas"));
     }
@@ -158,7 +166,7 @@ fn has_domains(options: &Options) -> bool {
 fn target(options: &Options) -> Target {
     if has_domains(options) {
         let (which, consistent) = (options.domain.clone(), options.consistent);
-        return Target::Domains(DomainTarget { which, consistent, waiting: false });
+        return Target::Domains(DomainTarget { which, consistent, waiting: options.off_cpu });
     }
     match (&options.processes, &options.threads) {
         (Some(list), _) => Target::Processes(list.0.clone()),
@@ -263,14 +271,13 @@ mod tests {
 
     #[test]
     fn domains_are_sampled_at_97_hz() {
-        let r = plan(&["--domain", "web,3", "--consistent"]);
+        let r = plan(&["--domain", "web,3", "--off-cpu"]);
         let which = vec!["web".to_owned(), "3".to_owned()];
-        assert_eq!(r.plan.target, Target::Domains(DomainTarget { which, consistent: true, waiting: false }));
+        assert_eq!(r.plan.target, Target::Domains(DomainTarget { which, consistent: false, waiting: true }));
         assert_eq!(r.plan.rate, Rate::Frequency(97));
         let r = plan(&["--all-domains", "-F", "50", "--", "sleep", "1"]);
         assert_eq!((r.plan.target, r.plan.rate), (Target::Domains(DomainTarget::default()), Rate::Frequency(50)));
-        for refused in
-            [&["--all-domains", "-a"][..], &["--domain", "1", "-p", "1"], &["--consistent"], &["--domain", ""]]
+        for refused in [&["--all-domains", "-a"][..], &["--domain", "1", "-p", "1"], &["--off-cpu"], &["--domain", ""]]
         {
             assert!(try_plan(refused).is_err(), "{refused:?}");
         }

@@ -12,6 +12,7 @@ use xprof_backend::plan::Target;
 use xprof_backend::replay::Replay;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal};
+use xprof_backend::xen::session::Xen;
 use xprof_backend::{Backend, Drained, Message, Session, Stats};
 use xprof_perfdata::feature::Features;
 
@@ -55,7 +56,9 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
         *pid = waiting.pid();
     }
     let backend: Box<dyn Backend> = match &recording.backend {
+        BackendChoice::Auto if matches!(recording.plan.target, Target::Domains(_)) => Box::new(Xen),
         BackendChoice::Auto | BackendChoice::Native => Box::new(Native::new()),
+        BackendChoice::Xen => Box::new(Xen),
         BackendChoice::Replay(path) => Box::new(Replay::new(path)),
         BackendChoice::Simulated(simulated) => Box::new(simulated.clone()),
     };

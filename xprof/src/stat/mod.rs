@@ -231,13 +231,14 @@ fn target(options: &Options) -> std::result::Result<Target, Failure> {
 fn describe(target: &Target, options: &Options) -> String {
     let list = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     match target {
+        Target::Domains(_) => "domains".into(),
         Target::Processes(pids) => format!("process {}", list(pids)),
         Target::Threads(tids) => format!("thread {}", list(tids)),
         Target::Command(_) => {
             let words: Vec<_> = options.command.iter().map(|word| word.to_string_lossy()).collect();
             words.join(" ")
         }
-        Target::System | Target::Cgroups(_) | Target::Domains(_) => match &options.cpus {
+        Target::System | Target::Cgroups(_) => match &options.cpus {
             Some(cpus) => format!("CPU {}", list(&cpus.0)),
             None => "all CPUs".to_owned(),
         },

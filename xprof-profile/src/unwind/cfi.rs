@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use gimli::{
-    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
-    RegisterRule, RunTimeEndian, UnwindContext, UnwindExpression, UnwindSection, Vendor,
+    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EndianSlice, Endianity, FrameDescriptionEntry, RegisterRule,
+    RunTimeEndian, UnwindContext, UnwindExpression, UnwindSection, Vendor,
 };
 use object::elf::{EM_AARCH64, EM_X86_64};
 
@@ -177,14 +177,9 @@ impl Cfi {
         section.set_address_size(8);
         section.set_vendor(vendor);
         if eh_index.is_none() {
-            let parsed = EhFrameHdr::new(&header.bytes, endian).parse(bases, 8);
-            let table = parsed.as_ref().ok().and_then(|parsed| parsed.table());
-            if let Some(table) = table {
-                let place = table.lookup(address, bases).and_then(|pointer| table.pointer_to_offset(pointer));
-                return match place {
-                    Ok(place) => row_in(&section, bases, context, place.0, address),
-                    Err(_) => Found::Nothing,
-                };
+            if let Some(entry) = entry_in_table(header, endian, address) {
+                let place = entry.and_then(|entry| usize::try_from(entry.checked_sub(eh_frame.addr)?).ok());
+                return place.map_or(Found::Nothing, |place| row_in(&section, bases, context, place, address));
             }
             *eh_index = Some(index(&section, bases));
         }
@@ -203,6 +198,21 @@ impl Cfi {
         let index = debug_index.get_or_insert_with(|| index(&section, bases));
         indexed(&section, bases, context, index, address)
     }
+}
+
+/// The address of the entry that may cover `address`, by the sorted table of `.eh_frame_hdr`; outer `None` when there is no
+/// table of the one kind that linkers write: numbers of 4 bytes, relative to the header. (gimli's look-up believes the
+/// table's own count.)
+fn entry_in_table(header: &Section, endian: RunTimeEndian, address: u64) -> Option<Option<u64>> {
+    // Version 1; how the section's address is written (any way of 4 bytes), the count (udata4), the table (datarel sdata4).
+    let ([1, 0x1b | 0x03 | 0x0b, 0x03, 0x3b], rest) = header.bytes.split_first_chunk::<4>()? else { return None };
+    let (numbers, table) = rest.split_first_chunk::<8>()?;
+    let (rows, _) = table.as_chunks::<8>();
+    let count = endian.read_u32(&numbers[4..]) as usize;
+    let rows = rows.get(..count.min(rows.len()))?;
+    let number = |bytes: &[u8]| header.addr.wrapping_add_signed(i64::from(endian.read_i32(bytes)));
+    let behind = rows.partition_point(|row| number(&row[..4]) <= address);
+    Some(behind.checked_sub(1).and_then(|at| rows.get(at)).map(|row| number(&row[4..])))
 }
 
 /// All entries of a section, sorted; what stands behind a damaged one is left out.

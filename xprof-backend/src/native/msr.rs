@@ -5,7 +5,7 @@
 //! is, without an interrupt to another CPU, and a batch costs hardly more than its `pread`s. Only registers of the class
 //! table are reached. What the kernel counts with (its own perf, the NMI watchdog) is told by the enable bits and refused
 //! ([`in_use`]). What is changed is written down first ([`journal`]) and put back when the handle goes: at exit, at
-//! Ctrl-C (which ends the program in order) and at a panic; after a kill -9 [`journal::restore`] does it.
+//! Ctrl-C (which ends the program in order) and at a panic; after a kill -9 [`journal::Left::restore`] does it.
 //!
 //! * [`device`]: one CPU's device file, and what its refusals mean. [`count`]: counting whole CPUs.
 

@@ -259,3 +259,17 @@ fn rust_without_frame_pointers() {
         );
     }
 }
+
+/// Copies fill the rings faster than the idle rings are looked into; mappings must come before the samples in them all the same.
+#[test]
+fn mappings_go_before_the_samples_of_a_storm() {
+    let dir = tempfile::tempdir().unwrap();
+    let (storm, file) = (xprof_tests::storm(dir.path()), dir.path().join("perf.data"));
+    let mut record = Command::new(xprof_tests::xprof());
+    record.args(["record", "-q", "-e", "page-faults", "-c", "1", "-g", "-o"]).arg(&file).arg("--").arg(storm);
+    xprof_tests::stdout(record.args(["deep", "20000", "9"]));
+    let mut report = Command::new(xprof_tests::xprof());
+    report.args(["report", "-q", "--no-children", "-s", "dso", "--format", "csv", "-i"]).arg(&file);
+    let rows = xprof_tests::stdout(&mut report);
+    assert!(rows.contains("\nstorm,") && !rows.contains("[unknown]"), "{rows}");
+}

@@ -41,6 +41,8 @@ pub(crate) struct OpenRing {
     pub(crate) writers: Vec<u32>,
     /// Written backward, read by snapshots only.
     pub(crate) overwritten: bool,
+    /// Of side-band records.
+    pub(crate) side_band: bool,
 }
 
 /// What one event is opened on.
@@ -309,7 +311,7 @@ impl<'a> Opener<'a> {
                     .map_err(|e| Error::os(format!("map a ring of {pages} pages for CPU {cpu}"), e))?;
                 let number = self.rings.len() as u32;
                 self.ring_of.insert((cpu, side_band), self.rings.len());
-                self.rings.push(OpenRing { number, ring, writers: vec![index], overwritten });
+                self.rings.push(OpenRing { number, ring, writers: vec![index], overwritten, side_band });
             }
         }
         self.handles.push(handle);

@@ -144,6 +144,7 @@ impl Worker {
                 }
             }
             self.control.wakeups.fetch_add(1, Ordering::Relaxed);
+            self.side_band()?;
             for at in 0..self.rings.len() {
                 let ready = fds[at + 1].revents();
                 if ready.contains(PollFlags::IN) && !self.rings[at].overwritten {
@@ -160,6 +161,17 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Hands over the side-band records that there are. They go before the samples of a wake-up: who must let samples go
+    /// before every ring was looked into, for want of memory, then knows where these fell.
+    fn side_band(&mut self) -> Result<(), Over> {
+        for at in 0..self.rings.len() {
+            if self.rings[at].side_band && !self.rings[at].ring.is_empty() {
+                self.drain(at, false)?;
+            }
+        }
+        Ok(())
     }
 
     /// Looks into every ring.
@@ -310,8 +322,10 @@ mod tests {
         let (out, messages) = bounded(1000);
         let (give_back, spare) = bounded(UNDER_WAY);
         let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-        let open =
-            |number| OpenRing { number, ring: Ring::plain(64).unwrap(), writers: Vec::new(), overwritten: false };
+        let open = |number| {
+            let ring = Ring::plain(64).unwrap();
+            OpenRing { number, ring, writers: Vec::new(), overwritten: false, side_band: false }
+        };
         let worker = Worker {
             rings: (0..rings).map(open).collect(),
             handles: Arc::default(),

@@ -104,6 +104,11 @@ impl Ring {
         self.size
     }
 
+    /// Whether nothing has been written since it was last taken from.
+    pub fn is_empty(&self) -> bool {
+        self.atomic(HEAD).load(Ordering::Acquire) == self.position
+    }
+
     /// Appends whole records to `into`, at most `limit` bytes of them (at least one record is always taken), and lets
     /// the kernel write over them.
     pub fn take(&mut self, into: &mut Vec<u8>, limit: usize) -> Taken {

@@ -32,5 +32,5 @@ pub fn report(input: Input) {
         }
         reuse = Some(batch);
     }
-    builder.finish(&description.events, &Symbolizer::new(Arc::new(Nothing)), true);
+    builder.finish(&description.events, &Symbolizer::new(Arc::new(Nothing)), true, None);
 }

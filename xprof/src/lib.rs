@@ -10,6 +10,7 @@ mod guest_files;
 mod input;
 mod msr;
 mod naming;
+mod reading;
 mod record;
 mod remedy;
 mod rewrite;

@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use anyhow::bail;
-use xprof_profile::profile::{Builder, EventStacks, Key, Stacks};
+use xprof_profile::profile::{EventStacks, Key, Stacks};
 
-use crate::commands::report::{FilterOptions, damage, fill, has_chains};
-use crate::input;
-use crate::naming::Naming;
+use crate::reading::{Filled, Reading, damage};
 
 /// What is read of a recording.
 pub(crate) struct Wanted<'a> {
@@ -15,28 +13,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) input: &'a Path,
     /// Only this event.
     pub(crate) event: Option<&'a str>,
-    /// Only samples of this time.
-    pub(crate) time: Option<&'a str>,
-    /// Only these samples.
-    pub(crate) filter: &'a FilterOptions,
+    /// Which samples, and where names come from.
+    pub(crate) reading: &'a Reading,
     /// With functions that were compiled into others.
     pub(crate) inline: bool,
-    /// Where names come from.
-    pub(crate) naming: &'a Naming,
 }
 
 impl Wanted<'_> {
     /// Reads the stacks, by name of thread; `notes` says what makes them partial.
     pub(crate) fn read(&self, notes: &mut Vec<String>) -> anyhow::Result<Stacks> {
-        let recording = input::open(self.input)?;
-        let mut description = recording.description().clone();
-        let unwinding = input::unwinding(&mut description, self.naming, false);
-        let filter = self.filter.filter(self.time, &description)?;
-        let mut builder = Builder::new(&description, &[Key::Comm, Key::Symbol], filter, has_chains(&description));
-        builder.set_guest_programs(self.naming.guest_programs(&description));
-        let (builder, ended) = fill(builder, (recording, unwinding), &description.events, notes);
-        let symbolizer = self.naming.beside(self.input).symbolizer(&ended);
-        let stacks = builder.stacks(&description.events, &symbolizer, self.inline);
+        let opened = self.reading.open(self.input)?;
+        let has_chains = opened.has_chains();
+        let Filled { builder, symbolizer, events } = opened.fill(&[Key::Comm, Key::Symbol], has_chains, notes)?;
+        let stacks = builder.stacks(&events, &symbolizer, self.inline);
         notes.extend(damage(stacks.damaged));
         notes.extend(stacks.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
         Ok(stacks)

@@ -12,8 +12,8 @@ use xprof_profile::profile::{Builder, Function, Functions, Key};
 use xprof_profile::symbols::{Module, Symbolizer};
 use xprof_ui::annotate::{self, Annotated, Named};
 
-use super::report::{FilterOptions, OutputFormat, damage, fill};
-use crate::naming::Naming;
+use super::report::OutputFormat;
+use crate::reading::{Reading, damage, fill};
 use crate::terminal::{self, Output};
 use crate::{Global, input};
 
@@ -29,13 +29,8 @@ pub(crate) struct Options {
     /// Leave out functions below this share of their event
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     percent_limit: f64,
-    /// Only samples of this time: FROM,TO in seconds, or A%-B%
-    #[arg(long, value_name = "A,B")]
-    time: Option<String>,
     #[command(flatten)]
-    filter: FilterOptions,
-    #[command(flatten)]
-    naming: Naming,
+    reading: Reading,
     /// Form of the output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: OutputFormat,
@@ -77,11 +72,11 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
 fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Functions, Symbolizer)> {
     let recording = input::open(&options.input)?;
     let description = recording.description().clone();
-    let mut filter = options.filter.filter(options.time.as_deref(), &description)?;
+    let mut filter = options.reading.filter(&description)?;
     filter.symbols.extend(options.symbols.iter().cloned());
     let builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
     let (builder, ended) = fill(builder, (recording, None), &description.events, notes);
-    let symbolizer = options.naming.symbolizer(&ended);
+    let symbolizer = options.reading.naming.symbolizer(&ended);
     let functions = builder.functions(&description.events, &symbolizer);
     notes.extend(damage(functions.damaged));
     Ok((functions, symbolizer))

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::report::FilterOptions;
 use crate::export::{Job, folded};
-use crate::naming::Naming;
+use crate::reading::Reading;
 use crate::{Global, input};
 
 /// Options of `xprof export`.
@@ -28,13 +27,8 @@ pub(crate) struct Options {
     /// Leave functions that were compiled into others out of stacks
     #[arg(long)]
     pub(crate) no_inline: bool,
-    /// Only samples of this time: FROM,TO in seconds, or A%-B%
-    #[arg(long, value_name = "A,B")]
-    pub(crate) time: Option<String>,
     #[command(flatten)]
-    pub(crate) filter: FilterOptions,
-    #[command(flatten)]
-    pub(crate) naming: Naming,
+    pub(crate) reading: Reading,
 }
 
 /// `--to`.

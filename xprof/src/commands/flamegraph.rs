@@ -9,8 +9,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use xprof_ui::flame::{self, Graph};
 
-use super::report::FilterOptions;
-use crate::naming::Naming;
+use crate::reading::Reading;
 use crate::stacks::Wanted;
 use crate::{Global, input};
 
@@ -41,13 +40,8 @@ pub(crate) struct Options {
     /// Leave functions that were compiled into others out of stacks
     #[arg(long)]
     no_inline: bool,
-    /// Only samples of this time: FROM,TO in seconds, or A%-B%
-    #[arg(long, value_name = "A,B")]
-    time: Option<String>,
     #[command(flatten)]
-    filter: FilterOptions,
-    #[command(flatten)]
-    naming: Naming,
+    reading: Reading,
 }
 
 /// `--format`.
@@ -111,10 +105,8 @@ fn graph(options: &Options, path: &Path, notes: &mut Vec<String>) -> anyhow::Res
     let wanted = |input| Wanted {
         input,
         event: options.event.as_deref(),
-        time: options.time.as_deref(),
-        filter: &options.filter,
+        reading: &options.reading,
         inline: !options.no_inline,
-        naming: &options.naming,
     };
     let stacks = wanted(path).read(notes)?;
     let event = wanted(path).choose(&stacks, notes)?;

@@ -1,22 +1,18 @@
 //! `xprof report`: where the samples of a recording fell.
 
 use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ValueEnum;
-use xprof_perfdata::events::Events;
 use xprof_perfdata::header::Description;
-use xprof_perfdata::read::Recording;
-use xprof_profile::profile::{Builder, Filter, Key, Order, Profile, Trees, has_domains};
-use xprof_profile::unwind::Stage;
+use xprof_profile::profile::{Key, Order, Profile, Trees, has_domains};
 use xprof_ui::{Format, table};
 
-use crate::naming::Naming;
+use crate::reading::{Filled, Reading, damage};
 use crate::terminal::Output;
-use crate::{Global, input, time};
+use crate::{Global, input};
 
 /// Options of `xprof report`.
 #[derive(Debug, clap::Args)]
@@ -50,13 +46,8 @@ pub(crate) struct Options {
     /// Leave out rows below this share
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     percent_limit: f64,
-    /// Only samples of this time: FROM,TO in seconds, or A%-B%
-    #[arg(long, value_name = "A,B")]
-    time: Option<String>,
     #[command(flatten)]
-    filter: FilterOptions,
-    #[command(flatten)]
-    naming: Naming,
+    reading: Reading,
     /// Form of the output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: OutputFormat,
@@ -96,67 +87,6 @@ fn trees(text: &str) -> Result<Wanted, String> {
         }
     }
     Ok(Wanted::Trees(trees))
-}
-
-/// Which samples.
-#[derive(Debug, clap::Args)]
-pub(crate) struct FilterOptions {
-    /// Only these processes
-    #[arg(long, value_name = "PID,..", value_delimiter = ',')]
-    pid: Vec<u32>,
-    /// Only these threads
-    #[arg(long, value_name = "TID,..", value_delimiter = ',')]
-    tid: Vec<u32>,
-    /// Only threads of these names
-    #[arg(long, value_name = "COMM,..", value_delimiter = ',')]
-    comm: Vec<String>,
-    /// Only code of these files (short name or path)
-    #[arg(long, value_name = "DSO,..", value_delimiter = ',')]
-    dso: Vec<String>,
-    /// Only these functions
-    #[arg(long, value_name = "SYMBOL,..", value_delimiter = ',')]
-    symbol: Vec<String>,
-    /// Only these CPUs (0,2-5)
-    #[arg(long, value_name = "CPUS")]
-    cpu: Option<String>,
-    /// Only these cgroups
-    #[arg(long, value_name = "CGROUP,..", value_delimiter = ',')]
-    cgroup: Vec<String>,
-    /// Only these domains (ids, names or UUIDs)
-    #[arg(long, value_name = "DOMAIN,..", value_delimiter = ',')]
-    domain: Vec<String>,
-}
-
-impl FilterOptions {
-    /// The filter; `times` is `--time`.
-    pub(crate) fn filter(&self, times: Option<&str>, description: &Description) -> anyhow::Result<Filter> {
-        let span = description.features.sample_time;
-        Ok(Filter {
-            times: times.map(|text| time::parse(text, span)).transpose()?.unwrap_or_default(),
-            pids: self.pid.clone(),
-            tids: self.tid.clone(),
-            cpus: self.cpu.as_deref().map(cpu_list).transpose()?.unwrap_or_default(),
-            comms: self.comm.clone(),
-            dsos: self.dso.clone(),
-            symbols: self.symbol.clone(),
-            cgroups: self.cgroup.clone(),
-            domains: self.domain.clone(),
-        })
-    }
-}
-
-/// `0,2-5`.
-pub(crate) fn cpu_list(text: &str) -> anyhow::Result<Vec<u32>> {
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let (from, to) = part.split_once('-').unwrap_or((part, part));
-        match (from.trim().parse::<u32>(), to.trim().parse::<u32>()) {
-            // No machine has more CPUs than the kernel's NR_CPUS limit of 8192.
-            (Ok(from), Ok(to)) if from <= to && to < 8192 => cpus.extend(from..=to),
-            _ => anyhow::bail!("{text:?} is not a list of CPUs such as 0,2-5"),
-        }
-    }
-    Ok(cpus)
 }
 
 /// `--format`.
@@ -209,10 +139,8 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
 }
 
 fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profile, bool)> {
-    let recording = input::open(&options.input)?;
-    let mut description = recording.description().clone();
-    let unwinding = input::unwinding(&mut description, &options.naming, false);
-    let has_chains = has_chains(&description);
+    let opened = options.reading.open(&options.input)?;
+    let has_chains = opened.has_chains();
     let children = options.children || (has_chains && !options.no_children);
     let trees = match options.trees {
         Some(Wanted::Trees(_)) if !has_chains => bail!(
@@ -222,45 +150,12 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
         Some(Wanted::Trees(trees)) => Some(Trees { inline: !options.no_inline, ..trees }),
         _ => None,
     };
-    let filter = options.filter.filter(options.time.as_deref(), &description)?;
     let stacks = has_chains && (children || trees.is_some());
-    let mut builder = Builder::new(&description, &options.keys(&description), filter, stacks);
-    builder.set_guest_programs(options.naming.guest_programs(&description));
-    let (builder, ended) = fill(builder, (recording, unwinding), &description.events, notes);
-    let symbolizer = options.naming.beside(&options.input).symbolizer(&ended);
-    let profile = builder.finish(&description.events, &symbolizer, children, trees);
+    let keys = options.keys(&opened.description);
+    let Filled { builder, symbolizer, events } = opened.fill(&keys, stacks, notes)?;
+    let profile = builder.finish(&events, &symbolizer, children, trees);
     notes.extend(damage(profile.damaged));
     Ok((profile, children))
-}
-
-/// Whether samples have call chains.
-pub(crate) fn has_chains(description: &Description) -> bool {
-    description.events.list().iter().any(|e| e.format.sample_type & xprof_perfdata::abi::sample::CALLCHAIN != 0)
-}
-
-/// Feeds a recording, as it leaves its unwinding, to a builder; with what the recording says of itself at its end. `notes`
-/// says what was not read.
-pub(crate) fn fill(
-    mut builder: Builder,
-    (recording, unwinding): (Recording, Option<Stage>),
-    events: &Events,
-    notes: &mut Vec<String>,
-) -> (Builder, Description) {
-    let end = input::for_each_batch(recording, unwinding, |batch| {
-        for record in batch.iter() {
-            builder.record(&record, events);
-        }
-        ControlFlow::Continue(())
-    });
-    notes.extend(end.notes.iter().map(input::explain));
-    notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
-    builder.add_build_ids(&end.description.features.build_ids);
-    (builder, end.description)
-}
-
-/// What is said of damaged records.
-pub(crate) fn damage(records: u64) -> Option<String> {
-    (records > 0).then(|| format!("{records} records were damaged and left out"))
 }
 
 #[cfg(test)]
@@ -276,13 +171,5 @@ mod tests {
         assert_eq!(trees("none"), Ok(Wanted::None));
         assert!(trees("calle").unwrap_err().contains("\"calle\" is none of caller, callee, flat"));
         assert!(trees("caller,101").is_err());
-    }
-
-    #[test]
-    fn lists_of_cpus() {
-        assert_eq!(cpu_list("0,2-4").unwrap(), [0, 2, 3, 4]);
-        for wrong in ["", "a", "4-2", "0-4294967295", "1,,2"] {
-            assert!(cpu_list(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use xprof_profile::profile::Filter;
 use xprof_ui::script::{Choices, Options as View, Script, Shown};
 
-use super::report::{OutputFormat, cpu_list};
+use super::report::OutputFormat;
 use crate::exit::Failure;
 use crate::naming::Naming;
+use crate::reading::cpu_list;
 use crate::{Global, input, time};
 
 /// Text that is gathered before it is written, bytes.

@@ -11,9 +11,7 @@ pub(crate) fn run(job: &mut Job) -> anyhow::Result<()> {
     let wanted = Wanted {
         input: &options.input,
         event: options.event.as_deref(),
-        time: options.time.as_deref(),
-        filter: &options.filter,
-        naming: &options.naming,
+        reading: &options.reading,
         inline: !options.no_inline,
     };
     let stacks = wanted.read(&mut job.notes)?;

@@ -6,6 +6,10 @@
 //! nothing new, and leave out a new thread whose maker had all its events when it was made. When a thread made another while
 //! it was being opened, that one (and what it made) has some of the events: the maker's are closed again, which takes away
 //! whatever was inherited from them, and both are opened in the next round.
+//!
+//! A maker may be preempted between letting a thread inherit, showing it in /proc and writing the FORK record. So a maker
+//! is judged once it has been seen past that point ([`Progress`]; the wait has an end), and a thread whose FORK record
+//! comes late, when it has been opened itself, is closed again.
 
 use std::ops::Range;
 use std::path::Path;
@@ -49,8 +53,50 @@ pub(crate) fn thread(opener: &mut Opener<'_>, tid: u32) -> Result<bool> {
     Ok(opener.side_band(On::thread(tid))? && opener.events(On::thread(tid), all)?)
 }
 
-/// How long a thread may be on its way from inheriting events to its FORK record, ns.
+/// How long a thread may be on its way from inheriting events to its FORK record while its maker has a CPU, ns.
 const MAKING: u64 = 2_000_000;
+/// How long to wait for a CPU for it.
+const PREEMPTED: Duration = Duration::from_millis(50);
+
+/// What the scheduler did with a thread, from the lines of proc_pid_status(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    /// Neither running nor waiting for a CPU: not in the middle of making a thread.
+    asleep: bool,
+    /// How often it left a CPU; 0 for a thread that has never run.
+    switches: u64,
+}
+
+impl Progress {
+    /// `None` when the thread is gone.
+    fn of(tid: u32) -> Option<Progress> {
+        fs::read_to_string(format!("/proc/{tid}/status")).ok().map(|status| Progress::parse(&status))
+    }
+
+    fn parse(status: &str) -> Progress {
+        let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let count = |name| value(name).and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+        Progress {
+            asleep: value("State:").is_some_and(|state| !state.starts_with('R')),
+            switches: count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:"),
+        }
+    }
+
+    /// Waits until each of these threads has slept, or left a CPU since it was looked at, or is gone; not for ever.
+    fn await_each(mut since: Vec<(u32, Option<Progress>)>) {
+        let started = std::time::Instant::now();
+        loop {
+            since.retain(|&(tid, then)| {
+                let switches = then.map_or(0, |then| then.switches);
+                Progress::of(tid).is_some_and(|now| !now.asleep && now.switches == switches)
+            });
+            if since.is_empty() || started.elapsed() >= PREEMPTED {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
 
 /// Threads whose events are complete, since when (ns).
 #[derive(Default, Debug)]
@@ -80,14 +126,39 @@ fn forks(mut bytes: &[u8], found: &mut Vec<Fork>) {
     }
 }
 
+/// Threads that were opened themselves, with their handles, in the order of these.
+#[derive(Default, Debug)]
+struct Owned(Vec<(u32, Range<usize>)>);
+
+impl Owned {
+    /// Closes what was opened on a thread; false when that was nothing, or a ring is its.
+    fn close(&mut self, tid: u32, opener: &mut Opener<'_>) -> bool {
+        let Some(at) = self.0.iter().rposition(|&(other, _)| other == tid) else { return false };
+        let handles = self.0[at].1.clone();
+        if !opener.close(handles.clone()) {
+            return false;
+        }
+        self.0.remove(at);
+        for (_, later) in &mut self.0[at..] {
+            *later = later.start - handles.len()..later.end - handles.len();
+        }
+        true
+    }
+}
+
 impl Known {
-    /// Learns which threads have inherited everything: those of a maker that was complete.
-    fn learn(&mut self, forks: &[Fork]) {
+    /// Learns which threads have inherited everything: those of a maker that was complete. What was opened on them
+    /// before their FORK record came would count twice, and is closed.
+    fn learn(&mut self, forks: &[Fork], owned: &mut Owned, opener: &mut Opener<'_>) {
         for fork in forks {
-            if self.0.get(&fork.parent).is_some_and(|&since| since <= fork.time) {
-                self.0.entry(fork.tid).or_insert(fork.time);
+            if self.covers(fork) && (owned.close(fork.tid, opener) || !self.0.contains_key(&fork.tid)) {
+                self.0.insert(fork.tid, fork.time);
             }
         }
+    }
+
+    fn covers(&self, fork: &Fork) -> bool {
+        self.0.get(&fork.parent).is_some_and(|&since| since <= fork.time)
     }
 }
 
@@ -105,7 +176,7 @@ pub(crate) fn processes(
     clockid: i32,
     early: &mut Vec<Drained>,
 ) -> Result<()> {
-    let mut known = Known::default();
+    let (mut known, mut owned) = (Known::default(), Owned::default());
     let mut gone = None;
     for round in 0..ROUNDS {
         let mut new = Vec::new();
@@ -118,7 +189,7 @@ pub(crate) fn processes(
         if round > 0 && inherit && !new.is_empty() {
             // A thread shows in /proc some microseconds before its FORK record is written.
             std::thread::sleep(Duration::from_millis(1));
-            known.learn(&drain(opener, early));
+            known.learn(&drain(opener, early), &mut owned, opener);
             new.retain(|tid| !known.0.contains_key(tid));
         }
         if new.is_empty() {
@@ -127,32 +198,40 @@ pub(crate) fn processes(
         opener.reserve(new.len())?;
         let now = || clock::now(clockid).unwrap_or(u64::MAX);
         for batch in new.chunks(BETWEEN_DRAINS) {
-            let mut opened: Vec<(u32, u64, u64, Range<usize>)> = Vec::new();
+            let mut opened: Vec<(u32, u64)> = Vec::new();
             for &tid in batch.iter().filter(|tid| !known.0.contains_key(tid)) {
                 let (from, first) = (now(), opener.handles.len());
                 thread(opener, tid)?;
-                opened.push((tid, from, now(), first..opener.handles.len()));
+                opened.push((tid, from));
+                owned.0.push((tid, first..opener.handles.len()));
             }
             if !inherit {
                 known.0.extend(opened.iter().map(|&(tid, ..)| (tid, u64::MAX)));
                 drain(opener, early);
                 continue;
             }
+            let progress = opened.iter().map(|&(tid, ..)| (tid, Progress::of(tid))).collect();
             std::thread::sleep(Duration::from_nanos(MAKING));
+            Progress::await_each(progress);
+            let complete = now();
             let forks = drain(opener, early);
-            for (tid, from, to, handles) in opened.into_iter().rev() {
-                let complete = to.saturating_add(MAKING);
+            for (tid, from) in opened.into_iter().rev() {
                 let half = forks.iter().any(|f| f.parent == tid && (from..complete).contains(&f.time));
-                if half && round + 1 < ROUNDS && opener.close(handles) {
+                if half && round + 1 < ROUNDS && owned.close(tid, opener) {
                     continue;
                 }
                 known.0.insert(tid, complete);
             }
-            known.learn(&forks);
+            known.learn(&forks, &mut owned, opener);
         }
         if round + 1 == ROUNDS {
             opener.notes.push("new threads appear faster than they can be opened: some are not measured".into());
         }
+    }
+    if inherit {
+        // A thread runs after its FORK record is written.
+        Progress::await_each(owned.0.iter().map(|&(tid, _)| (tid, None)).collect());
+        known.learn(&drain(opener, early), &mut owned, opener);
     }
     match gone {
         Some(error) if opener.handles.is_empty() => Err(error),
@@ -194,10 +273,25 @@ mod tests {
         let records = [fork(11, 10, 499), fork(12, 10, 501), fork(13, 12, 600), fork(14, 99, 700)].concat();
         let mut found = Vec::new();
         forks(&records, &mut found);
-        known.learn(&found);
+        for fork in &found {
+            if known.covers(fork) {
+                known.0.insert(fork.tid, fork.time);
+            }
+        }
         let mut tids: Vec<u32> = known.0.keys().copied().collect();
         tids.sort_unstable();
         assert_eq!(tids, [10, 12, 13]);
+    }
+
+    #[test]
+    fn a_thread_that_never_ran_is_told_from_one_that_did() {
+        let own = Progress::of(std::process::id()).unwrap();
+        assert!(own.switches > 0, "{own:?}");
+        let status = "Name:\tx\nState:\tR (running)\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n";
+        assert_eq!(Progress::parse(status), Progress { asleep: false, switches: 0 });
+        let status = "State:\tS (sleeping)\nvoluntary_ctxt_switches:\t2\nnonvoluntary_ctxt_switches:\t3\n";
+        assert_eq!(Progress::parse(status), Progress { asleep: true, switches: 5 });
+        assert_eq!(Progress::of(u32::MAX), None);
     }
 
     #[test]

@@ -79,3 +79,93 @@ fn a_function_without_samples_is_an_error_that_says_which_have_some() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no samples in no_such") && said.contains("xprof report -s symbol"), "{said}");
 }
+
+/// A program whose hot code is compiled into `main` from a header, through a function of its own; where its sources are.
+fn inlining(dir: &Path) -> std::path::PathBuf {
+    let sources = dir.join("src");
+    std::fs::create_dir(&sources).unwrap();
+    let header =
+        "static inline unsigned mix(unsigned x)\n{\n\tx ^= x << 13;\n\tx ^= x >> 17;\n\treturn x ^ x << 5;\n}\n";
+    std::fs::write(sources.join("mix.h"), header).unwrap();
+    let program = "#include \"mix.h\"\n\nstatic inline unsigned twice(unsigned x)\n{\n\treturn mix(mix(x) + 1);\n}\n\n\
+        int main(void)\n{\n\tvolatile unsigned sink = 1;\n\n\tfor (unsigned i = 0; i < 60000000; i++)\n\t\tsink = twice(sink);\n\treturn 0;\n}\n";
+    std::fs::write(sources.join("work.c"), program).unwrap();
+    xprof_tests::compile(dir, &sources.join("work.c"), &["-O2", "-no-pie"])
+}
+
+/// What addr2line says of addresses: the functions and lines compiled into one another there, innermost first.
+fn addr2line(program: &Path, addresses: &[u64]) -> BTreeMap<u64, Vec<(String, String)>> {
+    let mut command = Command::new("addr2line");
+    let text = stdout(command.args(["-aif", "-e"]).arg(program).args(addresses.iter().map(|a| format!("{a:#x}"))));
+    let mut places: BTreeMap<u64, Vec<(String, String)>> = BTreeMap::new();
+    let mut address = 0;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(hex) = line.strip_prefix("0x") {
+            address = u64::from_str_radix(hex, 16).unwrap();
+        } else {
+            let place = lines.next().unwrap().split(" (discriminator").next().unwrap();
+            places.entry(address).or_default().push((line.to_owned(), place.to_owned()));
+        }
+    }
+    places
+}
+
+#[test]
+fn every_source_line_has_the_samples_of_its_addresses() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = inlining(dir.path());
+    let recording = dir.path().join("perf.data");
+    let mut perf = Command::new("perf");
+    perf.args(["record", "-q", "-N", "-e", "cpu-clock:u", "-F", "4000", "-o"]).arg(&recording).arg("--").arg(&program);
+    assert!(run(&mut perf).status.success());
+
+    // perf's addresses, and addr2line's places of them.
+    let text = stdout(Command::new("perf").args(["script", "-F", "ip,dso", "-i"]).arg(&recording));
+    let mut samples: BTreeMap<u64, u64> = BTreeMap::new();
+    for line in text.lines().filter(|line| line.ends_with(&format!("({})", program.display()))) {
+        let address = line.split_whitespace().next().unwrap();
+        *samples.entry(u64::from_str_radix(address, 16).unwrap()).or_default() += 1;
+    }
+    let places = addr2line(&program, &samples.keys().copied().collect::<Vec<_>>());
+    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+    for (address, count) in &samples {
+        *expected.entry(places[address][0].1.clone()).or_default() += count;
+    }
+    expected.retain(|place, _| !place.starts_with("??"));
+    assert!(expected.keys().filter(|place| place.contains("/mix.h:")).count() >= 2, "{expected:?}");
+
+    // Ours, by line and by address.
+    let annotate =
+        |options: &[&str]| stdout(Command::new(xprof()).arg("annotate").args(options).arg("-i").arg(&recording));
+    let document: serde_json::Value = serde_json::from_str(&annotate(&["--format", "json"])).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("??").to_owned();
+    let place = |at: &serde_json::Value| format!("{}:{}", text(&at["file"]), at["line"].as_u64().unwrap_or(0));
+    let mut ours: BTreeMap<String, u64> = BTreeMap::new();
+    for function in document["functions"].as_array().unwrap().iter().filter(|f| f["dso"] == "work") {
+        for line in function["source"].as_array().unwrap().iter().filter(|line| line["samples"] != 0) {
+            *ours.entry(place(line)).or_default() += line["samples"].as_u64().unwrap();
+            assert!(line["text"].is_string(), "{line}");
+        }
+        for line in function["lines"].as_array().unwrap().iter().filter(|line| line["samples"] != 0) {
+            let address = u64::from_str_radix(line["addr"].as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+            let inlined = line["inlined"].as_array().unwrap();
+            let names = inlined.iter().map(|call| text(&call["symbol"])).chain([text(&function["symbol"])]);
+            let lines = [place(line)].into_iter().chain(inlined.iter().map(place));
+            assert_eq!(names.zip(lines).collect::<Vec<_>>(), places[&address], "{line}");
+        }
+    }
+    assert_eq!(ours, expected);
+
+    // What people read: the lines of the header in their place, with where they come from; and the sources, moved.
+    let shown = annotate(&["--source", "-s", "main"]);
+    assert!(shown.contains("twice, inlined from work.c") && shown.contains("mix, inlined from mix.h"), "{shown}");
+    assert!(shown.contains("x ^= x << 13;"), "{shown}");
+    let both = annotate(&["--both", "-s", "main"]);
+    assert!(both.contains("; inlined: mix (work.c:5) in twice (work.c:13)"), "{both}");
+    std::fs::rename(dir.path().join("src"), dir.path().join("moved")).unwrap();
+    let without = annotate(&["--source", "-s", "main"]);
+    assert!(without.contains("say where sources are with --source-path DIR"), "{without}");
+    let moved = annotate(&["--source", "-s", "main", "--source-path", dir.path().join("moved").to_str().unwrap()]);
+    assert_eq!(moved, shown);
+}

@@ -1,8 +1,13 @@
-//! Samples laid over the instructions of their function.
+//! Samples laid over the instructions of their function, and over its source lines.
+
+mod source;
+
+pub use source::{Source, SourceLine, SourceText};
 
 use crate::code::Code;
 use crate::disassembly::{Flow, Instruction, disassemble};
 use crate::profile::{Function, Heat};
+use crate::symbols;
 
 /// An instruction and the samples that fell on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +16,9 @@ pub struct Line {
     pub instruction: Instruction,
     /// Samples.
     pub heat: Heat,
+    /// Where it was written: the lines in the functions compiled into one another there, innermost first. Empty until
+    /// [`Annotation::locate`], and where nothing is known.
+    pub places: Vec<symbols::Line>,
 }
 
 /// A function's code with its samples.
@@ -39,8 +47,8 @@ impl Annotation {
             Ok((list, moved)) => (list, moved, None),
             Err(why) => (Vec::new(), 0, Some(why)),
         };
-        let mut lines: Vec<Line> =
-            instructions.into_iter().map(|instruction| Line { instruction, heat: Heat::default() }).collect();
+        let line = |instruction| Line { instruction, heat: Heat::default(), places: Vec::new() };
+        let mut lines: Vec<Line> = instructions.into_iter().map(line).collect();
         let mut elsewhere = Heat::default();
         for (&address, &heat) in &function.spots {
             let address = address.wrapping_add(moved);
@@ -94,8 +102,8 @@ mod tests {
     use crate::disassembly::Machine;
     use crate::symbols::{Module, ModuleKind, Symbol};
 
-    #[test]
-    fn every_sample_is_on_one_line_or_elsewhere() {
+    /// One sample on the first instruction of five, six on the second, eight behind them.
+    pub(super) fn annotation() -> Annotation {
         // push %rbp; mov %rsp,%rbp; jmp to the push; call far ahead; ret
         let bytes = vec![0x55, 0x48, 0x89, 0xe5, 0xeb, 0xfa, 0xe8, 0, 0x10, 0, 0, 0xc3];
         let module = Module { path: b"/bin/x".to_vec(), kind: ModuleKind::User, build_id: None, pid: None };
@@ -104,9 +112,14 @@ mod tests {
         let symbol = Symbol { name: "f".into(), start: 0x1000, size: 12 };
         let function = Function { module, dso: "x".into(), symbol, event: 0, heat: heat(15), spots };
         let code = Code { machine: Machine::X86_64, start: 0x1000, linked: 0x401000, bytes };
-        let annotation = Annotation::new(function, Ok(code));
+        Annotation::new(function, Ok(code))
+    }
+
+    #[test]
+    fn every_sample_is_on_one_line_or_elsewhere() {
+        let annotation = annotation();
         let heats: Vec<u64> = annotation.lines.iter().map(|line| line.heat.samples).collect();
-        assert_eq!((heats, annotation.elsewhere), (vec![1, 6, 0, 0, 0], heat(8)));
+        assert_eq!((heats, annotation.elsewhere), (vec![1, 6, 0, 0, 0], Heat { samples: 8, period: 80 }));
         assert_eq!(annotation.jumps(), [(2, 0)]);
         assert_eq!(annotation.exits(), [0x200b]);
         assert_eq!(annotation.moved(), 0x400000);

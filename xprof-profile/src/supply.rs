@@ -43,6 +43,14 @@ pub enum Need {
         /// `elf`, `kallsyms`, `vdso` or `debug`.
         kind: &'static str,
     },
+    /// A source file, by the path that the compiler wrote: from where the user says that sources are, else as seen by a process
+    /// that mapped what was compiled from it.
+    Source {
+        /// Path.
+        path: Vec<u8>,
+        /// Process whose mount namespace the path may be in.
+        pid: Option<u32>,
+    },
     /// Separate debug information of a build id: `/usr/lib/debug/.build-id/xx/yyy...debug`.
     Debug {
         /// Build id.

@@ -22,6 +22,7 @@ use rustc_hash::FxHashMap;
 pub use self::elf::{build_id_of, build_id_of_notes};
 pub use self::lines::Line;
 use self::load::Loaded;
+use crate::annotation::SourceText;
 use crate::code::Reader;
 use crate::supply::{BuildId, Supplier};
 
@@ -175,6 +176,11 @@ impl Symbolizer {
     /// innermost first; the last of them is the one that [`Symbolizer::lookup`] names. Empty where nothing is known.
     pub fn lines(&self, module: &Module, addresses: &[u64]) -> Vec<Vec<Line>> {
         lines::lines(&*self.supplier, module, addresses)
+    }
+
+    /// A source file by the path that lines say, of a module; `None` when it is not here.
+    pub fn source(&self, module: &Module, path: &str) -> Option<SourceText> {
+        SourceText::read(&*self.supplier, path, module.pid)
     }
 
     /// The machine code of a module, from the file its names come from.

@@ -1,12 +1,14 @@
-//! Functions with the samples on each instruction, as text, JSON and CSV.
+//! Functions with the samples on each instruction or source line, as text, JSON and CSV.
 
 mod arrows;
 mod csv;
 mod json;
+mod source;
 mod text;
 
 pub use csv::csv;
 pub use json::json;
+pub use source::{Row, Texts, rows};
 pub use text::text;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,8 @@ pub struct Annotated {
     pub events: Vec<(String, Heat)>,
     /// The functions, in the order they are shown in.
     pub functions: Vec<Named>,
+    /// The source files that are here.
+    pub texts: Texts,
 }
 
 /// A function and the names of what it leads to.
@@ -33,9 +37,23 @@ pub struct Named {
     pub names: BTreeMap<u64, String>,
 }
 
+/// What is shown of a function's code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// Its instructions.
+    #[default]
+    Assembly,
+    /// Its source lines.
+    Source,
+    /// Its instructions, and before them the lines that they were written on.
+    Both,
+}
+
 /// How text is drawn.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Instructions, or source.
+    pub view: View,
     /// Hot lines in colour.
     pub color: bool,
     /// Arrows of lines and corners; else of ASCII characters.

@@ -29,6 +29,9 @@ pub(crate) struct Naming {
     xensyms: Option<PathBuf>,
     #[command(flatten)]
     guests: GuestOptions,
+    /// Where sources are, for the views that show them.
+    #[arg(skip)]
+    pub(crate) sources: Vec<PathBuf>,
 }
 
 impl Naming {
@@ -48,6 +51,7 @@ impl Naming {
     pub(crate) fn supplier(&self, description: &Description) -> Arc<FileSupplier> {
         let mut supplier = FileSupplier::new(self.symfs.clone(), self.kallsyms.clone(), self.vmlinux.clone());
         let entries = &description.features.build_ids;
+        supplier.sources.clone_from(&self.sources);
         supplier.perf_maps = entries.iter().filter_map(|e| Some((process_of_map(&e.path)?, id(e)))).collect();
         supplier.guests = self.guests.files(description);
         supplier.xensyms = self.xensyms.clone();

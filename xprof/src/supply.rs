@@ -31,6 +31,8 @@ pub(crate) struct FileSupplier {
     pub(crate) kallsyms: Option<PathBuf>,
     /// `--vmlinux`: the kernel's own file.
     pub(crate) vmlinux: Option<PathBuf>,
+    /// `--source-path`: where source files are looked for first.
+    pub(crate) sources: Vec<PathBuf>,
     /// Maps of generated code that the recording kept in the cache, by process.
     pub(crate) perf_maps: HashMap<u32, BuildId>,
     /// Files that the user gave for guests, by machine.
@@ -52,6 +54,7 @@ impl FileSupplier {
             symfs,
             kallsyms,
             vmlinux,
+            sources: Vec::new(),
             perf_maps,
             guests: FxHashMap::default(),
             xensyms: None,
@@ -68,6 +71,16 @@ impl FileSupplier {
         match pid {
             Some(pid) if self.lives_elsewhere(pid) => open_below(Path::new(&format!("/proc/{pid}/root")), path),
             _ => open(Path::new(OsStr::from_bytes(path))),
+        }
+    }
+
+    /// A source file: below the user's folders the longest end of its path that leads to one, else where it was compiled.
+    fn source(&self, path: &[u8], pid: Option<u32>) -> io::Result<Arc<dyn Source>> {
+        let starts = path.iter().enumerate().filter(|(at, b)| *at == 0 || **b == b'/').map(|(at, _)| at);
+        let below = |folder: &PathBuf| starts.clone().find_map(|at| open_below(folder, &path[at..]).ok());
+        match self.sources.iter().find_map(below) {
+            Some(found) => Ok(found),
+            None => self.path(path, pid).or_else(|_| open(Path::new(OsStr::from_bytes(path)))),
         }
     }
 
@@ -133,6 +146,7 @@ impl Supplier for FileSupplier {
     fn supply(&self, need: &Need) -> io::Result<Arc<dyn Source>> {
         match need {
             Need::Path { path, pid } => self.path(path, *pid),
+            Need::Source { path, pid } => self.source(path, *pid),
             // Only a recorder holds files.
             Need::Mapped { .. } => Err(io::ErrorKind::NotFound.into()),
             Need::Cached { build_id, kind } => self.cached(build_id, kind),

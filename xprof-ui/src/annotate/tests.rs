@@ -1,7 +1,8 @@
+use xprof_profile::annotation::SourceText;
 use xprof_profile::code::Code;
 use xprof_profile::disassembly::Machine;
 use xprof_profile::profile::Function;
-use xprof_profile::symbols::{Module, ModuleKind, Symbol};
+use xprof_profile::symbols::{self, Module, ModuleKind, Symbol};
 
 use super::*;
 
@@ -15,8 +16,9 @@ fn annotated(code: Result<Code, String>) -> Annotated {
     let spots = BTreeMap::from([(0x1000, heat(1)), (0x1001, heat(6)), (0x1004, heat(1))]);
     let function = Function { module, dso: "x".into(), symbol, event: 0, heat: heat(8), spots };
     let annotation = Annotation::new(function, code);
+    let texts = Texts::new();
     let names = BTreeMap::from([(0x200b, "puts@plt".to_owned())]);
-    Annotated { events: vec![("cycles".into(), heat(16))], functions: vec![Named { annotation, names }] }
+    Annotated { events: vec![("cycles".into(), heat(16))], functions: vec![Named { annotation, names }], texts }
 }
 
 fn code() -> Result<Code, String> {
@@ -61,8 +63,8 @@ fn without_code_the_addresses_are_listed_and_the_reason_said() {
         ]
     );
     let mut out = String::new();
-    csv(&annotated(Err("x: is not here".into())), &mut out);
-    assert_eq!(out.lines().nth(1), Some("cycles,f\x1b,x,0x1000,,1,10,12.5000"));
+    csv(&annotated(Err("x: is not here".into())), View::Both, &mut out);
+    assert_eq!(out.lines().nth(1), Some("cycles,f\x1b,x,0x1000,,1,10,12.5000,,,"));
 }
 
 #[test]
@@ -75,6 +77,88 @@ fn json_and_csv_have_every_line() {
     assert_eq!(function["lines"][3]["text"], "call   0x40200b <puts@plt>");
     assert_eq!(function["lines"].as_array().unwrap().len(), 5);
     let mut out = String::new();
-    csv(&annotated(code()), &mut out);
-    assert_eq!(out.lines().nth(2), Some("cycles,f\x1b,x,0x401001,\"mov    %rsp,%rbp\",6,60,75.0000"));
+    csv(&annotated(code()), View::Assembly, &mut out);
+    assert_eq!(out.lines().nth(2), Some("cycles,f\x1b,x,0x401001,\"mov    %rsp,%rbp\",6,60,75.0000,,,"));
+}
+
+fn place(name: &str, file: &str, line: u32) -> symbols::Line {
+    symbols::Line { name: Some(name.into()), file: Some(file.into()), line }
+}
+
+/// The same function with lines: the second instruction is of a function compiled into line 5.
+fn located() -> Annotated {
+    let mut annotated = annotated(code());
+    let own = |line| place("f", "/src/f.c", line);
+    let inlined = vec![place("sq\x1b", "/src/a.h", 2), own(5)];
+    let places = [vec![own(3)], inlined, vec![own(5)], vec![own(5)], vec![own(40)]];
+    annotated.functions[0].annotation.locate(places);
+    let text = SourceText::of("\n\nint f(void)\n{\n\tsq();\x1b\n");
+    annotated.texts = Texts::from([("/src/f.c".into(), text)]);
+    annotated
+}
+
+#[test]
+fn source_with_what_was_compiled_into_it() {
+    let mut out = String::new();
+    text(&located(), &Options { view: View::Source, unicode: true, ..Options::default() }, &mut out);
+    assert_eq!(
+        out,
+        "# f\\u{1b} in x
+# 8 samples of event 'cycles', 50.00 % of all
+#
+#  Percent    Samples   Line
+# /src/f.c
+     12.50          1       3  int f(void)
+                            4  {
+     12.50          1       5      sq();\\u{1b}
+                               ┌ sq\\u{1b}, inlined from a.h
+     75.00          6       2  │
+                               ..
+                           40
+
+"
+    );
+}
+
+#[test]
+fn source_between_the_instructions() {
+    let mut out = String::new();
+    text(&located(), &Options { view: View::Both, unicode: true, ..Options::default() }, &mut out);
+    let lines: Vec<&str> = out.lines().skip(4).collect();
+    assert_eq!(
+        lines,
+        [
+            "                                    ; f.c:3  int f(void)",
+            "     12.50          1    401000  ┌> push   %rbp",
+            "                                 │  ; inlined: sq\\u{1b} (f.c:5)",
+            "                                 │  ; a.h:2",
+            "     75.00          6    401001  │  mov    %rsp,%rbp",
+            "                                 │  ; f.c:5      sq();\\u{1b}",
+            "     12.50          1    401004  └─ jmp    0x401000 <f\\u{1b}>",
+            "                         401006     call   0x40200b <puts@plt>",
+            "                                    ; f.c:40",
+            "                         40100b     ret",
+            "",
+        ]
+    );
+}
+
+#[test]
+fn json_and_csv_of_source_lines() {
+    let mut out = String::new();
+    json(&located(), &Options::default(), &mut out);
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let function = &document["functions"][0];
+    let call = serde_json::json!([{"symbol": "sq\u{1b}", "file": "/src/f.c", "line": 5}]);
+    assert_eq!((&function["lines"][1]["line"], &function["lines"][1]["inlined"]), (&2.into(), &call));
+    assert_eq!((&function["source"][2]["samples"], &function["source"][2]["inlined"]), (&6.into(), &call));
+    let samples: u64 = function["source"].as_array().unwrap().iter().map(|l| l["samples"].as_u64().unwrap()).sum();
+    assert_eq!(samples, 8);
+    let mut out = String::new();
+    csv(&located(), View::Source, &mut out);
+    assert_eq!(out.lines().nth(3), Some("cycles,f\x1b,x,/src/a.h,2,,6,60,75.0000,sq\x1b (f.c:5)"));
+    let mut out = String::new();
+    csv(&located(), View::Assembly, &mut out);
+    let second = "cycles,f\x1b,x,0x401001,\"mov    %rsp,%rbp\",6,60,75.0000,/src/a.h,2,sq\x1b (f.c:5)";
+    assert_eq!(out.lines().nth(2), Some(second));
 }

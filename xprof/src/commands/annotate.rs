@@ -1,16 +1,17 @@
-//! `xprof annotate`: which instructions of a function the samples fell on.
+//! `xprof annotate`: which instructions and source lines of a function the samples fell on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 use xprof_profile::annotation::Annotation;
 use xprof_profile::code::Reader;
 use xprof_profile::profile::{Builder, Function, Functions, Key};
 use xprof_profile::symbols::{Module, Symbolizer};
-use xprof_ui::annotate::{self, Annotated, Named};
+use xprof_ui::annotate::{self, Annotated, Named, Texts, View};
 
 use super::report::OutputFormat;
 use crate::reading::{Reading, damage, fill};
@@ -26,6 +27,18 @@ pub(crate) struct Options {
     /// Only these functions (as --symbol); without it, every function with samples, the hottest first
     #[arg(short = 's', value_name = "SYMBOL,..", value_delimiter = ',')]
     symbols: Vec<String>,
+    /// Show instructions (the default)
+    #[arg(long, overrides_with_all = ["source", "both"])]
+    asm: bool,
+    /// Show source lines, and in their place what was compiled into them
+    #[arg(long, overrides_with_all = ["asm", "both"])]
+    source: bool,
+    /// Show instructions, and before them the source lines that they were written on
+    #[arg(long, overrides_with_all = ["asm", "source"])]
+    both: bool,
+    /// Look for source files below this directory first, by the longest end of their path that is there
+    #[arg(long, value_name = "DIR,..", value_delimiter = ',')]
+    source_path: Vec<PathBuf>,
     /// Leave out functions below this share of their event
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     percent_limit: f64,
@@ -36,8 +49,19 @@ pub(crate) struct Options {
     format: OutputFormat,
 }
 
+impl Options {
+    fn view(&self) -> View {
+        match (self.source, self.both) {
+            (true, _) => View::Source,
+            (_, true) => View::Both,
+            _ => View::Assembly,
+        }
+    }
+}
+
 /// Runs `xprof annotate`.
-pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(mut options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    options.reading.naming.sources = std::mem::take(&mut options.source_path);
     let mut notes = Vec::new();
     let (functions, symbolizer) = functions(&options, &mut notes)?;
     if functions.list.is_empty() && !options.symbols.is_empty() {
@@ -47,9 +71,16 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
             options.input.display()
         );
     }
-    let annotated = annotate(functions, &symbolizer, options.percent_limit);
+    let mut annotated = annotate(functions, &symbolizer, options.percent_limit);
+    if options.view() != View::Assembly || options.format != OutputFormat::Text {
+        let missing = locate(&mut annotated, &symbolizer);
+        if options.view() != View::Assembly {
+            notes.extend(missing);
+        }
+    }
     let is_text = options.format == OutputFormat::Text;
     let view = annotate::Options {
+        view: options.view(),
         color: is_text && global.color.on(std::io::stdout().is_terminal()),
         unicode: terminal::shows_unicode(),
         notes,
@@ -59,7 +90,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         OutputFormat::Text => annotate::text(&annotated, &view, &mut out),
         OutputFormat::Json => annotate::json(&annotated, &view, &mut out),
         OutputFormat::Csv => {
-            annotate::csv(&annotated, &mut out);
+            annotate::csv(&annotated, view.view, &mut out);
             for note in view.notes.iter().filter(|_| !global.quiet) {
                 eprintln!("xprof: {note}");
             }
@@ -109,5 +140,43 @@ fn annotate(functions: Functions, symbolizer: &Symbolizer, percent_limit: f64) -
         let names = exits.iter().zip(symbols).filter_map(name).collect();
         Named { annotation, names }
     };
-    Annotated { functions: shown.into_iter().map(named).collect(), events }
+    Annotated { functions: shown.into_iter().map(named).collect(), events, texts: Texts::new() }
+}
+
+/// Finds the source lines of all functions, and reads the files; what is said of those that are not here.
+pub(crate) fn locate(annotated: &mut Annotated, symbolizer: &Symbolizer) -> Option<String> {
+    let mut by_module: HashMap<Module, Vec<usize>> = HashMap::new();
+    for (at, named) in annotated.functions.iter().enumerate() {
+        by_module.entry(named.annotation.function.module.clone()).or_default().push(at);
+    }
+    let mut absent: BTreeSet<Arc<str>> = BTreeSet::new();
+    for (module, functions) in by_module {
+        let all = functions.iter().flat_map(|&at| annotated.functions[at].annotation.addresses());
+        let mut addresses: Vec<u64> = all.collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let lines = symbolizer.lines(&module, &addresses);
+        for at in functions {
+            let annotation = &mut annotated.functions[at].annotation;
+            let place = |address| addresses.binary_search(&address).map_or_else(|_| Vec::new(), |at| lines[at].clone());
+            let places: Vec<_> = annotation.addresses().map(place).collect();
+            annotation.locate(places);
+            let files = annotation.lines.iter().flat_map(|line| &line.places).filter_map(|place| place.file.as_ref());
+            for file in files {
+                if annotated.texts.contains_key(file) || absent.contains(file) {
+                    continue;
+                }
+                match symbolizer.source(&module, file) {
+                    Some(text) => drop(annotated.texts.insert(file.clone(), text)),
+                    None => drop(absent.insert(file.clone())),
+                }
+            }
+        }
+    }
+    let first = absent.first()?;
+    let more = match absent.len() {
+        1 => String::new(),
+        count => format!(" (and {} more source files)", count - 1),
+    };
+    Some(format!("{first} is not here{more}; say where sources are with --source-path DIR"))
 }

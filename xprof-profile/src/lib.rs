@@ -3,6 +3,7 @@
 //! Opens nothing: bytes come from a [`supply::Supplier`].
 //!
 //! * [`annotation`]: samples laid over instructions.
+//! * [`comparison`]: recordings against each other.
 //! * [`code`]: the machine code of functions.
 //! * [`disassembly`]: machine code as text.
 //! * [`supply`]: what is needed, and who gives it.
@@ -14,6 +15,7 @@
 
 pub mod annotation;
 pub mod code;
+pub mod comparison;
 pub mod disassembly;
 pub mod profile;
 pub mod supply;

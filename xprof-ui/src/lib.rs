@@ -2,6 +2,7 @@
 //! How people see a profile: tables as text, JSON and CSV, and the lines of `script`. Draws into buffers, never opens.
 
 pub mod annotate;
+pub mod diff;
 pub mod flame;
 pub mod folded;
 pub mod plain;

@@ -56,6 +56,8 @@ enum Command {
     Report(commands::report::Options),
     /// Show which instructions of a function the samples fell on
     Annotate(commands::annotate::Options),
+    /// Show what changed between recordings, and what is no more than noise
+    Diff(commands::diff::Options),
     /// Write a recording in the form of another program
     Export(commands::export::Options),
     /// Draw the stacks of a recording as a flame graph
@@ -104,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Record(options) => commands::record::run(options, &cli.global),
         Command::Report(options) => commands::report::run(options, &cli.global),
         Command::Annotate(options) => commands::annotate::run(options, &cli.global),
+        Command::Diff(options) => commands::diff::run(options, &cli.global),
         Command::Export(options) => commands::export::run(options, &cli.global),
         Command::Flamegraph(options) => commands::flamegraph::run(options, &cli.global),
         Command::Script(options) => commands::script::run(options, &cli.global),

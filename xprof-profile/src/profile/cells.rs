@@ -61,6 +61,8 @@ impl Spot {
 #[derive(Debug)]
 pub(super) struct Cells {
     list: Vec<(Cell, Sum)>,
+    /// Sums of the squares of the periods, by cell.
+    squares: Vec<f64>,
     index: FxHashMap<Cell, u32>,
     /// Index of a cell plus one; 0 in an empty slot.
     memo: Vec<(Spot, u32)>,
@@ -69,7 +71,12 @@ pub(super) struct Cells {
 impl Cells {
     /// No cells.
     pub(super) fn new() -> Cells {
-        Cells { list: Vec::new(), index: FxHashMap::default(), memo: vec![(Spot::default(), 0); SLOTS] }
+        Cells {
+            list: Vec::new(),
+            squares: Vec::new(),
+            index: FxHashMap::default(),
+            memo: vec![(Spot::default(), 0); SLOTS],
+        }
     }
 
     /// Adds one sample of `period` to a cell; its index, for [`Cells::remember`].
@@ -78,6 +85,7 @@ impl Cells {
         let index = *self.index.entry(cell).or_insert(next);
         if index == next {
             self.list.push((cell, Sum::default()));
+            self.squares.push(0.0);
         }
         self.count(index, period);
         index
@@ -105,10 +113,18 @@ impl Cells {
     }
 
     fn count(&mut self, index: u32, period: u64) {
-        if let Some((_, sum)) = self.list.get_mut(index as usize) {
+        if let (Some((_, sum)), Some(squares)) =
+            (self.list.get_mut(index as usize), self.squares.get_mut(index as usize))
+        {
             sum.samples += 1;
             sum.period = sum.period.saturating_add(period);
+            *squares += period as f64 * period as f64;
         }
+    }
+
+    /// The squares of the periods of each cell, added up.
+    pub(super) fn squares(&self) -> &[f64] {
+        &self.squares
     }
 
     /// The cells, in order of their first sample.

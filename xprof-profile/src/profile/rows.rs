@@ -47,6 +47,9 @@ pub struct EventProfile {
     pub samples: u64,
     /// Sum of their periods (events).
     pub period: u64,
+    /// How many samples of equal periods would tell as much as these: (sum of periods)^2 / (sum of their squares) (Kish).
+    /// That is `samples` where all have one period.
+    pub effective: u64,
     /// Records that the kernel could not store.
     pub lost: u64,
     /// Rows, by falling period (by falling children with stacks).
@@ -104,7 +107,7 @@ impl Builder {
         let mut fold = Fold::new(&self, &domains, &names, &event_names);
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
-        for &(ref cell, sum) in self.cells.list() {
+        for (&(ref cell, sum), squares) in self.cells.list().iter().zip(self.cells.squares()) {
             let Some(table) = profiles.get_mut(cell.event as usize) else { continue };
             if !self.takes(&names, cell) {
                 continue;
@@ -114,6 +117,7 @@ impl Builder {
                 *unnamed.entry(place.module).or_default() += sum.samples;
             }
             table.add(&mut fold, cell, sum, has_children);
+            table.squares += squares;
         }
         if let Some(trees) = trees {
             // Only what will be shown has a tree, and that is known when all is added up.
@@ -134,6 +138,7 @@ impl Builder {
             name: event.name.clone(),
             samples: table.total.samples,
             period: table.total.period,
+            effective: table.effective(),
             lost: self.lost.get(index).map_or(0, |l| l.count()),
             rows: rows(table),
         });
@@ -301,6 +306,8 @@ struct EventTable {
     index: FxHashMap<Vec<Value>, usize>,
     rows: Vec<Row>,
     total: Sum,
+    /// The squares of all periods, added up.
+    squares: f64,
     /// The trees of rows: root by row, where it has one.
     arena: Arena,
     roots: Vec<Option<u32>>,
@@ -351,6 +358,13 @@ impl EventTable {
                 row.children = row.children.saturating_add(sum.period);
             }
         }
+    }
+
+    fn effective(&self) -> u64 {
+        let period = self.total.period as f64;
+        let effective =
+            if self.squares > 0.0 { (period * period / self.squares).round() as u64 } else { self.total.samples };
+        effective.min(self.total.samples)
     }
 
     /// The periods below which a node is put together with others.

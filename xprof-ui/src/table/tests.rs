@@ -23,6 +23,7 @@ fn profile() -> Profile {
         trees: None,
         functions: Vec::new(),
         events: vec![EventProfile {
+            effective: 1500,
             name: "cpu-clock:u".into(),
             samples: 1500,
             period: 3000,

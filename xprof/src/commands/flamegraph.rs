@@ -44,6 +44,24 @@ pub(crate) struct Options {
     reading: Reading,
 }
 
+impl Options {
+    /// The graph of a recording, coloured by change since another.
+    pub(crate) fn of_change(paths: [PathBuf; 2], output: PathBuf, from: (Option<String>, bool, Reading)) -> Options {
+        let ([before, recording], (event, no_inline, reading)) = (paths, from);
+        Options {
+            recording: Some(recording),
+            input: input::DEFAULT.into(),
+            output,
+            format: None,
+            diff: Some(before),
+            inverted: false,
+            event,
+            no_inline,
+            reading,
+        }
+    }
+}
+
 /// `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {

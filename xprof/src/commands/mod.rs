@@ -3,6 +3,7 @@
 
 pub(crate) mod annotate;
 pub(crate) mod archive;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod domains;
 pub(crate) mod export;

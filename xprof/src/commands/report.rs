@@ -64,14 +64,14 @@ impl Options {
 
 /// The trees that `-g` asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Wanted {
+pub(crate) enum Wanted {
     /// `-g none`.
     None,
     Trees(Trees),
 }
 
 /// `caller,0.5`. perf's other words for the same trees are taken too.
-fn trees(text: &str) -> Result<Wanted, String> {
+pub(crate) fn trees(text: &str) -> Result<Wanted, String> {
     let mut trees = Trees { order: Order::Caller, limit: 0.5, inline: true };
     for word in text.split(',') {
         match word {

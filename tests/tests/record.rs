@@ -330,6 +330,45 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
+/// The group's own faults, exactly, although the same program runs outside of it too.
+#[test]
+fn a_control_group_is_measured_alone() {
+    let lab = Lab::new();
+    // In mounts of its own: version 1 where the controller can be had so, else version 2.
+    let script = r#"
+        set -e
+        exec 2>&1
+        umount -a -t cgroup -O perf_event 2>/dev/null || :
+        if ! grep -q '^perf_event[[:space:]]*0[[:space:]]' /proc/cgroups; then
+            "$xprof" record $faults -o none -G xprof-test -- true && exit 3 || [ $? = 125 ]
+            mkdir groups
+            mount -t cgroup -o perf_event none groups
+            group=$PWD/groups/xprof-test
+        else
+            group=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/xprof-test
+        fi
+        "$xprof" record $faults -o none -G xprof-test -- true && exit 3 || [ $? = 125 ]
+        mkdir "$group"
+        trap 'cd /; rmdir "$group"' EXIT
+        "$xprof" record $faults -o in -G xprof-test -- sh -c '"$1" 3000; echo $$ >"$0/cgroup.procs"; "$1" 2000; :' "$group" "$touch"
+    "#;
+    let output = run(Command::new("unshare")
+        .args(["-m", "--propagation", "private", "sh", "-c", script])
+        .env("xprof", xprof())
+        .env("touch", &lab.touch)
+        .env("faults", FAULTS.join(" "))
+        .current_dir(lab.dir.path()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(lab.touches("in"), 2000, "{said}");
+    assert!(said.contains("cgroup xprof-test") && said.contains("does not exist"), "{said}");
+    let elsewhere = !fs::read_to_string("/proc/cgroups")
+        .unwrap()
+        .lines()
+        .any(|line| line.split_whitespace().take(2).eq(["perf_event", "0"]));
+    assert_eq!(said.contains("mount -t cgroup -o perf_event"), elsewhere, "{said}");
+}
+
 #[test]
 fn a_full_disk_leaves_what_fitted() {
     let lab = Lab::new();

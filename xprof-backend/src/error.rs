@@ -60,6 +60,9 @@ pub enum Error {
         /// "process 4242", "CPU 99", "cgroup foo".
         what: String,
     },
+    /// The perf_event controller's hierarchy is mounted nowhere.
+    #[error("no cgroup file system with the perf_event controller is mounted")]
+    NoCgroups,
     /// A recording that `replay` was to read is unusable.
     #[error(transparent)]
     Recording(#[from] xprof_perfdata::Error),

@@ -15,5 +15,5 @@ pub use facts::facts;
 pub use kernel::{Kernel, Module, build_id_of_notes, build_ids, kernel, modules};
 pub use maps::{Mapping, parse_line};
 pub use permissions::Permissions;
-pub use synthesis::{Synthesis, Wanted};
+pub use synthesis::Synthesis;
 pub use tracing::tracing_data;

@@ -9,7 +9,7 @@ use std::thread;
 
 use xprof_backend::event;
 use xprof_backend::machine::Machine;
-use xprof_backend::proc::{self, Synthesis, Wanted};
+use xprof_backend::proc::{self, Synthesis};
 use xprof_perfdata::abi::{self, feature, misc, sample};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
@@ -142,8 +142,7 @@ fn a_process_is_described_as_perf_does() {
         let theirs: BTreeSet<String> =
             printed(&script).filter(|l| !l.starts_with("FORK") && l.contains(&format!("{pid}/"))).collect();
         let mut bytes = Vec::new();
-        let wanted = Wanted { data, namespaces: false };
-        Synthesis::new(&machine, &events.list()[0].format, wanted).process(pid, &mut bytes);
+        Synthesis::new(&machine, &events.list()[0].format, data).process(pid, &mut bytes);
         let records = decode(&bytes, &events);
         let ours: BTreeSet<String> =
             records.iter().filter_map(|(r, _)| as_perf_prints(r)).filter(|l| !l.starts_with("FORK")).collect();
@@ -166,7 +165,7 @@ fn everything_is_what_perf_finds_too() {
     let (machine, events) = (Machine::here(), events());
     let ours = || {
         let mut bytes = Vec::new();
-        Synthesis::new(&machine, &events.list()[0].format, Wanted::default()).everything(&mut bytes).unwrap();
+        Synthesis::new(&machine, &events.list()[0].format, false).everything(&mut bytes).unwrap();
         decode(&bytes, &events).iter().filter_map(|(r, _)| as_perf_prints(r)).collect::<BTreeSet<String>>()
     };
     let before = ours();
@@ -318,7 +317,7 @@ fn processes_that_die_are_left_out() {
         }
     });
     let (machine, events) = (Machine::here(), events());
-    let mut synthesis = Synthesis::new(&machine, &events.list()[0].format, Wanted { data: true, namespaces: true });
+    let mut synthesis = Synthesis::new(&machine, &events.list()[0].format, true);
     for _ in 0..20 {
         let mut bytes = Vec::new();
         synthesis.everything(&mut bytes).unwrap();

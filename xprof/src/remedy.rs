@@ -61,6 +61,10 @@ pub(crate) fn of(error: &Error) -> Option<Advice> {
             ),
         ),
         Error::NoTarget { what } => no_target(&machine, what),
+        Error::NoCgroups => advice(
+            "the controller is in a hierarchy of version 1 of its own (/proc/cgroups), or in none",
+            "sudo mkdir -p /sys/fs/cgroup/perf_event; sudo mount -t cgroup -o perf_event none /sys/fs/cgroup/perf_event",
+        ),
         Error::Xen(error) => of_xen(&machine, error),
         Error::Os { attempt, source } => of_call(&machine, &facts, attempt, source),
         Error::Registers(error) => of_registers(error),

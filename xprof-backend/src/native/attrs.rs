@@ -200,7 +200,6 @@ fn side_band(events: &[Ready], clockid: i32, inherit: bool) -> Attr {
             | flag::COMM
             | flag::COMM_EXEC
             | flag::TASK
-            | flag::NAMESPACES
             | flag::KSYMBOL
             | flag::BPF_EVENT
             | flag::CGROUP

@@ -88,9 +88,6 @@ const STEPS: &[Step] = &[
         permission: false,
         note: "this kernel does not report symbols that it makes at run time (Linux 5.1 does)",
     },
-    // 4.12; needs CAP_PERFMON besides.
-    Step { apply: |attr, _| drop_flag(attr, flag::NAMESPACES), permission: false, note: "" },
-    Step { apply: |attr, _| drop_flag(attr, flag::NAMESPACES), permission: true, note: "" },
     // 4.1.
     Step {
         apply: |attr, may| {

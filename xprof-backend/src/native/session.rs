@@ -194,7 +194,6 @@ const SIDE_BAND_FLAGS: u64 = attr_flag::MMAP
     | attr_flag::COMM
     | attr_flag::COMM_EXEC
     | attr_flag::TASK
-    | attr_flag::NAMESPACES
     | attr_flag::KSYMBOL
     | attr_flag::BPF_EVENT
     | attr_flag::CGROUP
@@ -269,7 +268,8 @@ fn open_targets(opener: &mut Opener<'_>, plan: &Plan, groups: &[EventGroup], ear
     Ok(())
 }
 
-/// Opens a cgroup's directory: below the mount of the perf_event controller, else below that of version 2.
+/// Opens a cgroup's directory: below the mount of the perf_event controller, else below that of version 2, which has
+/// the controller unless a hierarchy of version 1 took it (`/proc/cgroups`, cgroups(7)).
 fn cgroup(path: &str) -> Result<OwnedFd> {
     let mounts =
         read_small(Path::new("/proc/self/mounts"), 1 << 20).map_err(|e| Error::os("read /proc/self/mounts", e))?;
@@ -282,8 +282,8 @@ fn cgroup(path: &str) -> Result<OwnedFd> {
         })
     };
     let root = root(&|kind, options| kind == "cgroup" && options.split(',').any(|option| option == "perf_event"))
-        .or_else(|| root(&|kind, _| kind == "cgroup2"))
-        .ok_or_else(|| Error::Other("no cgroup file system with the perf_event controller is mounted".into()))?;
+        .or_else(|| root(&|kind, _| kind == "cgroup2" && !controller_is_elsewhere()))
+        .ok_or(Error::NoCgroups)?;
     let whole = root.join(path.trim_start_matches('/'));
     match open_directory(&whole) {
         Ok(fd) => Ok(fd),
@@ -292,6 +292,15 @@ fn cgroup(path: &str) -> Result<OwnedFd> {
         }
         Err(error) => Err(Error::os(format!("open cgroup {}", whole.display()), error)),
     }
+}
+
+/// Whether the perf_event controller belongs to a hierarchy of version 1, mounted or not.
+fn controller_is_elsewhere() -> bool {
+    let controllers = read_small(Path::new("/proc/cgroups"), 1 << 16).unwrap_or_default();
+    String::from_utf8_lossy(&controllers).lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        fields.next() == Some("perf_event") && fields.next().is_some_and(|hierarchy| hierarchy != "0")
+    })
 }
 
 impl Session for NativeSession {

@@ -5,12 +5,11 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use xprof_perfdata::abi::misc;
-use xprof_perfdata::record::{Comm, Mmap, MmapFile, Namespaces, Record, Task, TaskId};
+use xprof_perfdata::record::{Comm, Mmap, MmapFile, Record, Task, TaskId};
 use xprof_perfdata::sample::{SampleFormat, SampleId};
 
 use super::maps;
@@ -24,26 +23,15 @@ const MAPS_TIME: Duration = Duration::from_millis(500);
 /// The longest line of maps that is kept whole: a path has at most 4,096 bytes, four times that when escaped.
 const LINE_MAX: usize = 4 * 4096 + 256;
 const CHUNK: usize = 64 << 10;
-/// Names below `/proc/PID/ns`, in the order of `PERF_NR_NAMESPACES`.
-const NAMESPACES: [&str; 7] = ["net", "uts", "ipc", "pid", "user", "mnt", "cgroup"];
 /// `PF_KTHREAD` of `include/linux/sched.h`, in the flags of `/proc/PID/stat`.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
-/// What is wanted of each process beside its threads, names and executable maps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Maps that are not executable, too.
-    pub data: bool,
-    /// NAMESPACES records.
-    pub namespaces: bool,
-}
-
-/// Writes the records of running processes.
+/// Writes the records of running processes: their threads, names and maps.
 #[derive(Debug)]
 pub struct Synthesis<'a> {
     machine: &'a Machine,
     format: &'a SampleFormat,
-    wanted: Wanted,
+    data: bool,
     chunk: Vec<u8>,
     /// Processes whose maps took too long: they are not complete.
     pub cut: Vec<u32>,
@@ -57,9 +45,10 @@ struct Stat {
 }
 
 impl<'a> Synthesis<'a> {
-    /// Records of this machine; `format` is that of the event whose sample id ends them (the dummy event's).
-    pub fn new(machine: &'a Machine, format: &'a SampleFormat, wanted: Wanted) -> Self {
-        Synthesis { machine, format, wanted, chunk: Vec::new(), cut: Vec::new() }
+    /// Records of this machine; `format` is that of the event whose sample id ends them (the dummy event's). With
+    /// `data` the maps are all there are, not the executable ones alone.
+    pub fn new(machine: &'a Machine, format: &'a SampleFormat, data: bool) -> Self {
+        Synthesis { machine, format, data, chunk: Vec::new(), cut: Vec::new() }
     }
 
     /// Appends the records of every process.
@@ -78,12 +67,12 @@ impl<'a> Synthesis<'a> {
         let Some(stat) = read_stat(&dir) else { return };
         let threads = if stat.is_kernel { vec![pid] } else { numbers(&dir.join("task")).unwrap_or_default() };
         self.fork(pid, stat.ppid, pid, stat.ppid, out);
-        self.named(pid, pid, &dir, stat.comm, out);
+        self.named(pid, pid, stat.comm, out);
         for tid in threads.into_iter().filter(|&t| t != pid) {
             let task = dir.join("task").join(tid.to_string());
             let Ok(comm) = file::read_small(&task.join("comm"), 256) else { continue };
             self.fork(pid, pid, tid, pid, out);
-            self.named(pid, tid, &task, comm, out);
+            self.named(pid, tid, comm, out);
         }
         if !stat.is_kernel {
             self.maps(pid, &dir, out);
@@ -94,13 +83,8 @@ impl<'a> Synthesis<'a> {
         self.push(&Record::Fork(Task { pid, ppid, tid, ptid, time: 0 }), misc::FORK_EXEC, out);
     }
 
-    fn named(&self, pid: u32, tid: u32, dir: &Path, mut comm: Vec<u8>, out: &mut Vec<u8>) {
+    fn named(&self, pid: u32, tid: u32, mut comm: Vec<u8>, out: &mut Vec<u8>) {
         let task = TaskId { pid, tid };
-        if self.wanted.namespaces {
-            let link = |name: &&str| fs::metadata(dir.join("ns").join(name)).map_or((0, 0), |m| (m.dev(), m.ino()));
-            let links = NAMESPACES.iter().map(link).collect();
-            self.push(&Record::Namespaces(Namespaces { task, links }), 0, out);
-        }
         if comm.last() == Some(&b'\n') {
             comm.pop();
         }
@@ -151,7 +135,7 @@ impl<'a> Synthesis<'a> {
         let Some(map) = maps::parse_line(line) else { return };
         let mut mark = mark | misc::USER;
         if !map.is_executable() {
-            if !self.wanted.data || !map.is_readable() {
+            if !self.data || !map.is_readable() {
                 return;
             }
             mark |= misc::MMAP_DATA;

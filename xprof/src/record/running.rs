@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, bounded};
 use xprof_backend::Description;
 use xprof_backend::machine::Machine;
 use xprof_backend::plan::Target;
-use xprof_backend::proc::{self, Synthesis, Wanted};
+use xprof_backend::proc::{self, Synthesis};
 use xprof_perfdata::abi::{attr_flag, misc};
 use xprof_perfdata::sample::{SampleFormat, SampleId};
 
@@ -47,7 +47,7 @@ pub(crate) fn processes(target: &Target, session: &Description) -> anyhow::Resul
     };
     std::thread::Builder::new().name("synthesis".into()).spawn(move || {
         let machine = Machine::here();
-        let mut synthesis = Synthesis::new(&machine, &format, Wanted { data, ..Wanted::default() });
+        let mut synthesis = Synthesis::new(&machine, &format, data);
         let pids = pids.unwrap_or_else(|| every_process(&machine));
         for pids in pids.chunks(64) {
             let mut out = Vec::new();

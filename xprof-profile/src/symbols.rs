@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustc_hash::FxHashMap;
 
 pub use self::elf::{build_id_of, build_id_of_notes};
-pub use self::lines::Line;
+pub use self::lines::{Line, LineReader};
 use self::load::Loaded;
 use crate::annotation::SourceText;
 use crate::code::Reader;
@@ -181,6 +181,11 @@ impl Symbolizer {
     /// A source file by the path that lines say, of a module; `None` when it is not here.
     pub fn source(&self, module: &Module, path: &str) -> Option<SourceText> {
         SourceText::read(&*self.supplier, path, module.pid)
+    }
+
+    /// [`Symbolizer::lines`] for who does not know all addresses beforehand.
+    pub fn line_reader(&self, module: &Module) -> LineReader {
+        LineReader::new(self.supplier.clone(), module.clone())
     }
 
     /// The machine code of a module, from the file its names come from.

@@ -11,6 +11,7 @@ use super::frames::FrameId;
 use super::key::Value;
 use crate::symbols::{Missing, Module, ModuleKind, Symbol, Symbolizer};
 use crate::timeline::{Mode, ModuleId, Modules, Place};
+use crate::unwind::TRUNCATED_NAME;
 
 /// Index of a function as stacks show it: one per symbol of a module, and one per address that has no symbol. Dense
 /// from 0.
@@ -245,8 +246,10 @@ impl Functions {
 
 fn lookup(symbolizer: &Symbolizer, module: &Module, addresses: &[u64]) -> (Vec<Option<Symbol>>, Option<Missing>) {
     match module.kind {
-        ModuleKind::Pseudo if module.path == BETWEEN_TICKS.as_bytes() => {
-            let symbol = Symbol { name: BETWEEN_TICKS.into(), start: 0, size: u64::MAX };
+        // Such a mapping is what it is called.
+        ModuleKind::Pseudo if module.path == BETWEEN_TICKS.as_bytes() || module.path == TRUNCATED_NAME => {
+            let name = String::from_utf8_lossy(&module.path).into();
+            let symbol = Symbol { name, start: 0, size: u64::MAX };
             (vec![Some(symbol); addresses.len()], None)
         }
         ModuleKind::Pseudo => (vec![None; addresses.len()], None),

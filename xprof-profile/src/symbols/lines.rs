@@ -4,7 +4,7 @@
 //! supplementary file that `dwz` made, `.dwo` and `.dwp` files. Only the units that cover an address are read. Sections are
 //! used where they are mapped, and copied only where they are compressed.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use addr2line::{Context, LookupResult, SplitDwarfLoad};
 use gimli::{Dwarf, DwarfPackage, EndianSlice, RunTimeEndian, SectionId};
@@ -55,14 +55,20 @@ impl Bytes {
 /// The lines at sorted addresses (file offsets) of a module, each with the functions it was compiled into, innermost
 /// first; empty where nothing is known.
 pub(crate) fn lines(supplier: &dyn Supplier, module: &Module, addresses: &[u64]) -> Vec<Vec<Line>> {
-    let found = match module.kind {
-        ModuleKind::User => load::file_of(supplier, module).ok(),
-        _ => None,
-    };
-    found.and_then(|elf| of_elf(supplier, &elf, module, addresses)).unwrap_or_else(|| vec![Vec::new(); addresses.len()])
+    let found = with_lines(supplier, module, |at| addresses.iter().map(|&offset| at(offset)).collect());
+    found.unwrap_or_else(|| vec![Vec::new(); addresses.len()])
 }
 
-fn of_elf(supplier: &dyn Supplier, elf: &Elf, module: &Module, addresses: &[u64]) -> Option<Vec<Vec<Line>>> {
+/// Calls `f` with what gives the lines at a file offset; `None` where a module has no debug information.
+fn with_lines<T>(
+    supplier: &dyn Supplier,
+    module: &Module,
+    f: impl FnOnce(&mut dyn FnMut(u64) -> Vec<Line>) -> T,
+) -> Option<T> {
+    if module.kind != ModuleKind::User {
+        return None;
+    }
+    let elf = &load::file_of(supplier, module).ok()?;
     let has_dwarf =
         |elf: &Elf| elf.section_named(b".debug_info").is_some() || elf.section_named(b".debug_line").is_some();
     let path = load::on_disk(&module.path);
@@ -86,11 +92,53 @@ fn of_elf(supplier: &dyn Supplier, elf: &Elf, module: &Module, addresses: &[u64]
     let package = files.package(debug);
     let mut texts = Texts::default();
     let mut split = 0;
-    let one = |&offset: &u64| match elf.address_of(offset) {
+    Some(f(&mut |offset| match elf.address_of(offset) {
         Some(address) => at(&context, address, &files, package.as_ref(), &mut split, &mut texts),
         None => Vec::new(),
-    };
-    Some(addresses.iter().map(one).collect())
+    }))
+}
+
+/// What a reader is asked.
+type Question = (u64, mpsc::SyncSender<Vec<Line>>);
+
+/// The lines of one module, one address at a time. The debug information stays open on a thread of its own, which ends with
+/// this.
+#[derive(Debug)]
+pub struct LineReader(Option<mpsc::Sender<Question>>);
+
+impl LineReader {
+    /// Opens the debug information when it is first asked.
+    pub(crate) fn new(supplier: Arc<dyn Supplier>, module: Module) -> LineReader {
+        if module.kind != ModuleKind::User {
+            return LineReader(None);
+        }
+        let (questions, asked) = mpsc::channel::<Question>();
+        let answer = move || {
+            let Ok((first, reply)) = asked.recv() else { return };
+            with_lines(&*supplier, &module, |at| {
+                let _ = reply.send(at(first));
+                for (offset, reply) in &asked {
+                    let _ = reply.send(at(offset));
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("lines".into()).spawn(answer);
+        LineReader(thread.is_ok().then_some(questions))
+    }
+
+    /// The line at a file offset, with the functions that it was compiled into, innermost first; empty where nothing is known.
+    pub fn at(&mut self, offset: u64) -> Vec<Line> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let sent = self.0.as_ref().is_some_and(|questions| questions.send((offset, reply)).is_ok());
+        match answer.recv() {
+            Ok(lines) if sent => lines,
+            // There is no debug information.
+            _ => {
+                self.0 = None;
+                Vec::new()
+            }
+        }
+    }
 }
 
 /// The lines at one address.

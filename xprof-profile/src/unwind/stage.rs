@@ -20,13 +20,14 @@ use super::{Arch, End, Registers, Stack, Unwinder, unwind_32};
 use crate::supply::Supplier;
 use crate::timeline::Timeline;
 
-/// The address that ends a chain whose stack copy was too small. It lies in the second page, where nothing can be
-/// mapped (`vm.mmap_min_addr`).
-pub const TRUNCATED: u64 = 0x1000;
+/// Where the pseudo mapping under cut chains begins and how long it is. In the second page nothing can be mapped
+/// (`vm.mmap_min_addr`).
+const TRUNCATED_START: u64 = 0x1000;
+const TRUNCATED_LEN: u64 = 0x1000;
+/// The address that ends a chain whose stack copy was too small: as a return address it is looked up one byte before.
+pub const TRUNCATED: u64 = TRUNCATED_START + 1;
 /// Name of the pseudo mapping at [`TRUNCATED`].
 pub const TRUNCATED_NAME: &[u8] = b"[truncated]";
-/// Bytes of that mapping.
-const TRUNCATED_LEN: u64 = 0x1000;
 /// `PROT_EXEC`.
 const PROT_EXEC: u32 = 4;
 /// A record's size is 16 bits; the kernel ends records at a multiple of 8.
@@ -299,7 +300,7 @@ impl Stage {
             v2: true,
             pid,
             tid,
-            start: TRUNCATED,
+            start: TRUNCATED_START,
             len: TRUNCATED_LEN,
             pgoff: 0,
             file: MmapFile::Inode { major: 0, minor: 0, inode: 0, generation: 0 },

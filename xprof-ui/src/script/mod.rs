@@ -62,6 +62,10 @@ pub struct Options {
     pub shown: Shown,
     /// Which samples.
     pub filter: Filter,
+    /// Functions that were compiled into others are shown in call chains.
+    pub inlined: bool,
+    /// Chains were unwound from stack copies while reading: perf then shows calls, not what they return to.
+    pub unwound: bool,
     /// Form of the output.
     pub format: Format,
     /// The recording is a stream (perf shows fewer fields of tracepoints with call chains).
@@ -130,10 +134,9 @@ impl Script {
         let views =
             views.map(|(event, fields)| EventView::new(event, fields, formats.as_ref(), (width, arch))).collect();
         Ok(Script {
-            options,
             views,
             timeline: Timeline::new(&description.features.build_ids),
-            places: Places::new(symbolizer),
+            places: Places::new(symbolizer, (options.inlined, options.unwound)),
             threads: text::Threads::default(),
             sample: Sample::default(),
             whose: Whose::default(),
@@ -145,6 +148,7 @@ impl Script {
             widest_source: 0,
             rows: 0,
             damaged: 0,
+            options,
         })
     }
 

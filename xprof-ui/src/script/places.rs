@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use xprof_perfdata::sample::Callchain;
 use xprof_profile::profile::{FrameAddr, chain_hash, walk};
-use xprof_profile::symbols::{ModuleKind, Symbolizer};
-use xprof_profile::timeline::{Mode, Modules, Place, Timeline};
+use xprof_profile::symbols::{LineReader, ModuleKind, Symbolizer};
+use xprof_profile::timeline::{Mode, ModuleId, Modules, Place, Timeline};
 use xprof_profile::tracepoint::Functions;
 
 use super::fields::Fields;
@@ -26,7 +26,7 @@ const MOST_FRAMES: usize = 127;
 pub(super) type Named = Option<(Arc<str>, u64)>;
 
 /// Addresses of a chain, leaf first, with the mode each is in.
-type Shown = Vec<(Mode, u64)>;
+type Shown = Vec<(Mode, FrameAddr)>;
 
 /// Where text stands.
 type Range = (u32, u32);
@@ -39,6 +39,9 @@ pub(super) struct Places {
     lines: FxHashMap<Line, Range>,
     chains: FxHashMap<((u64, u64), Mode), Range>,
     text: Vec<u8>,
+    /// Readers of what was compiled into others, by module; `None` when that is not shown.
+    inlined: Option<FxHashMap<ModuleId, LineReader>>,
+    unwound: bool,
     /// Where the symbols of the kernel lie, once somebody asked.
     kernel: Option<std::ops::Range<u64>>,
 }
@@ -53,10 +56,19 @@ struct Line {
 
 /// A line of a call chain: a tab before it, a line end behind it, and user addresses as the file counts.
 const CHAIN: u32 = 1 << 31;
+/// The address is one that a call returns to.
+const RETURN: u32 = 1 << 30;
+
+/// Modules whose debug information is held open.
+const MOST_READERS: usize = 64;
 
 impl Places {
-    pub(super) fn new(symbolizer: Symbolizer) -> Places {
+    /// `inlined`: functions that were compiled into others are shown in chains; `unwound`: of a user's frames the call is
+    /// shown, not what it returns to.
+    pub(super) fn new(symbolizer: Symbolizer, (inlined, unwound): (bool, bool)) -> Places {
         Places {
+            unwound,
+            inlined: inlined.then(FxHashMap::default),
             symbolizer,
             named: FxHashMap::default(),
             lines: FxHashMap::default(),
@@ -99,6 +111,34 @@ impl Places {
         }
         self.named.insert(place, named.clone());
         named
+    }
+
+    /// Names of the functions that were compiled into the one at an address of a chain, innermost first.
+    pub(super) fn inlined(
+        &mut self,
+        timeline: &Timeline,
+        (pid, mode, address): (u32, Mode, FrameAddr),
+    ) -> Vec<Arc<str>> {
+        if self.inlined.is_none() || mode != Mode::User {
+            return Vec::new();
+        }
+        let (shown, call) = (address.recorded(), address.for_lookup());
+        // A call that ends a function comes back to the next one, which is shown: what is known of the call is not of that.
+        if shown != call && !self.is_one_function(timeline, (pid, mode), [shown, call]) {
+            return Vec::new();
+        }
+        let place = self.place(timeline, pid, mode, call);
+        let (Some(readers), Some(module)) = (&mut self.inlined, timeline.modules().get(place.module)) else {
+            return Vec::new();
+        };
+        if readers.len() >= MOST_READERS && !readers.contains_key(&place.module) {
+            readers.clear();
+        }
+        let reader = readers.entry(place.module).or_insert_with(|| self.symbolizer.line_reader(module));
+        let mut lines = reader.at(place.addr);
+        // The outermost is the function itself.
+        lines.pop();
+        lines.into_iter().filter_map(|line| line.name).collect()
     }
 
     /// Appends ` IP SYM+OFF (DSO)`, as far as `fields` say, without the first space.
@@ -144,12 +184,27 @@ impl Places {
         let shows = |field: Fields| u64::from(parts) & field.0 != 0;
         let place = self.place(timeline, pid, mode, address);
         let named = if shows(Fields::SYM) { self.named(timeline, place) } else { None };
+        let mut shown = address;
         if parts & CHAIN != 0 {
+            let addr = if parts & RETURN != 0 { FrameAddr::Return(address) } else { FrameAddr::Ip(address) };
+            // In a chain a user address is shown as the file counts.
+            shown = if mode == Mode::User { place.addr } else { address };
+            let inlined = if shows(Fields::SYM) { self.inlined(timeline, (pid, mode, addr)) } else { Vec::new() };
+            for name in inlined {
+                out.push(b'\t');
+                if shows(Fields::IP) {
+                    hex_padded(shown, out);
+                }
+                out.push(b' ');
+                // perf counts from the function that it is part of.
+                let start = named.as_ref().map_or(0, |(_, start)| *start);
+                let name = Plain(&name).to_string().into();
+                symbol(&Some((name, start)), place, shows(Fields::SYMOFF), out);
+                out.extend_from_slice(b" (inlined)\n");
+            }
             out.push(b'\t');
         }
         if shows(Fields::IP) {
-            // In a chain a user address is shown as the file counts.
-            let shown = if parts & CHAIN != 0 && mode == Mode::User { place.addr } else { address };
             hex_padded(shown, out);
         }
         if shows(Fields::SYM) {
@@ -185,7 +240,8 @@ impl Places {
         let start = out.len();
         // perf shows nothing of a chain with an unknown marker.
         for (mode, address) in self.frames(timeline, (pid, mode), (chain, link)).unwrap_or_default() {
-            self.line(timeline, (pid, mode, address), parts, out);
+            let parts = if matches!(address, FrameAddr::Ip(_)) { parts } else { parts | RETURN };
+            self.line(timeline, (pid, mode, address.recorded()), parts, out);
         }
         let range = self.keep(out.get(start..).unwrap_or_default());
         self.chains.insert(key, range);
@@ -203,12 +259,13 @@ impl Places {
             let Ok((mode, address)) = frame else { return Err(frames) };
             if matches!(address, FrameAddr::Link(_))
                 && let Some(&(_, leaf)) = frames.last()
-                && self.is_one_function(timeline, (pid, mode), [leaf, address.for_lookup()])
+                && self.is_one_function(timeline, (pid, mode), [leaf.recorded(), address.for_lookup()])
             {
                 // Stale: where the leaf's own last call came back to.
                 continue;
             }
-            frames.push((mode, address.recorded()));
+            let is_call = self.unwound && mode == Mode::User;
+            frames.push((mode, if is_call { FrameAddr::Ip(address.for_lookup()) } else { address }));
         }
         Ok(frames)
     }

@@ -2,13 +2,16 @@
 //!
 //! Keys of a sample: `event`, `comm`, `pid`, `tid`, `cpu`, `time_ns`, `period`, and where the event has them `addr`,
 //! `ip`, `symbol`, `offset`, `dso`, `trace` and `callchain`, a list of frames with `ip`, `symbol`, `offset`, `dso`,
-//! innermost first. Addresses are hexadecimal strings. In CSV the chain is one field, its symbols separated by `;`.
+//! innermost first; of those compiled into the next one `inlined` is true. Addresses are hexadecimal strings. In CSV the chain is one field, its symbols separated by `;`.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use xprof_perfdata::abi::sample as bit;
 use xprof_perfdata::events::Event;
 use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::sample::SampleView;
+use xprof_profile::profile::FrameAddr;
 use xprof_profile::timeline::{Mode, ThreadId};
 
 use super::Script;
@@ -20,11 +23,13 @@ pub(super) const CSV_HEADING: &[u8] =
     b"event,comm,pid,tid,cpu,time_ns,period,addr,ip,symbol,offset,dso,trace,callchain\n";
 
 /// One address.
+#[derive(Clone)]
 struct Frame {
     ip: String,
     symbol: Option<String>,
     offset: Option<u64>,
     dso: String,
+    inlined: bool,
 }
 
 /// One sample.
@@ -48,7 +53,18 @@ impl Script {
             offset: named.as_ref().map(|(_, start)| place.addr.wrapping_sub(*start)),
             symbol: named.map(|(name, _)| name.to_string()),
             dso: String::from_utf8_lossy(&path).into_owned(),
+            inlined: false,
         }
+    }
+
+    /// The functions at an address of a chain: those compiled into others there, then the one whose code it is.
+    fn frames(&mut self, pid: u32, mode: Mode, address: FrameAddr) -> Vec<Frame> {
+        let inlined = self.places.inlined(&self.timeline, (pid, mode, address));
+        let own = self.frame(pid, mode, address.recorded());
+        let of = |name: Arc<str>| Frame { symbol: Some(name.to_string()), inlined: true, ..own.clone() };
+        let mut frames: Vec<Frame> = inlined.into_iter().map(of).collect();
+        frames.push(own);
+        frames
     }
 
     fn row(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, thread: ThreadId, event: &Event) -> Row {
@@ -60,7 +76,7 @@ impl Script {
         let chain = has(bit::CALLCHAIN).then(|| {
             let chain = (view.callchain(), self.link(raw.event as usize));
             let frames = self.places.frames(&self.timeline, (pid, mode), chain).unwrap_or_else(|before| before);
-            frames.into_iter().map(|(mode, at)| self.frame(pid, mode, at)).collect()
+            frames.into_iter().flat_map(|(mode, at)| self.frames(pid, mode, at)).collect()
         });
         let format = self.views.get(raw.event as usize).and_then(|v| v.tracepoint.as_ref());
         let trace = format.map(|format| {
@@ -160,5 +176,8 @@ impl Frame {
         object.insert("symbol".into(), self.symbol.map_or(Value::Null, Value::from));
         object.insert("offset".into(), self.offset.map_or(Value::Null, Value::from));
         object.insert("dso".into(), self.dso.into());
+        if self.inlined {
+            object.insert("inlined".into(), true.into());
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// Fields to print: [TYPE:]FIELD,.. or [TYPE:]+FIELD,-FIELD,.. to change the defaults (as perf script -F)
     #[arg(short = 'F', long = "fields", value_name = "FIELDS", allow_hyphen_values = true)]
     fields: Vec<String>,
-    /// Accepted for perf's sake: inline frames are not resolved in this version
+    /// Leave functions that were compiled into others out of call chains
     #[arg(long)]
     no_inline: bool,
     /// Print times with nine decimals
@@ -109,12 +109,13 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         cgroup: options.shown.show_cgroup_events,
         bpf: options.shown.show_bpf_events,
     };
-    let _ = options.no_inline;
     let view = View {
         fields,
         nanoseconds: options.ns,
         shown,
         filter,
+        inlined: !options.no_inline,
+        unwound: unwinding.is_some(),
         format: options.format.into(),
         pipe: recording.is_pipe(),
     };

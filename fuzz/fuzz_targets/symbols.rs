@@ -1,5 +1,5 @@
 #![no_main]
-//! ELF files, kallsyms and perf maps that are cut short or lie; mangled names.
+//! ELF files, kallsyms, perf maps and jitdumps that are cut short or lie; mangled names.
 
 use std::io;
 use std::sync::Arc;
@@ -23,12 +23,13 @@ impl Supplier for Always {
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&choice, rest)) = bytes.split_first() else { return };
-    let kind = match choice % 5 {
+    let kind = match choice % 6 {
         0 => ModuleKind::User,
         1 => ModuleKind::Kernel { reference: Some(Reference { name: b"main".to_vec(), address: 1 << 63 }) },
         2 => ModuleKind::KernelModule,
         3 => ModuleKind::Vdso,
-        _ => ModuleKind::Jit { pid: 1 },
+        4 => ModuleKind::Jit { pid: 1, dump: None },
+        _ => ModuleKind::Jit { pid: 1, dump: Some(b"/tmp/jit-1.dump"[..].into()) },
     };
     let module = Module { path: b"/bin/x".to_vec(), kind, build_id: None, pid: Some(1) };
     let mut addresses: Vec<u64> = (0..64).map(|i| i * 64).collect();

@@ -110,7 +110,9 @@ fn every_form_of_debug_information() {
     let by_crc = format!("{linked} && mkdir .debug && mv inlined.debug .debug/");
     // What cannot be compressed that way here would prove nothing.
     let zstd =
-        "objcopy --compress-debug-sections=zstd inlined && readelf -t inlined | grep -A2 debug_info | grep -q ZSTD";
+        "objcopy --compress-debug-sections=zstd inlined && readelf -t inlined | grep -A4 debug_info | grep -q ZSTD";
+    // What two programs have in common stands in a third file.
+    let dwz = "cp inlined other && dwz -m common.debug inlined other && readelf -S inlined | grep -q gnu_debugaltlink";
     for (options, prepare) in [
         (&["-g", "-gdwarf-4"][..], "true"),
         (&["-g", "-gdwarf-5"], "true"),
@@ -122,6 +124,8 @@ fn every_form_of_debug_information() {
         (&["-g", "-gsplit-dwarf", "-gdwarf-4"], "true"),
         (&["-g", "-gsplit-dwarf", "-gdwarf-5"], "true"),
         (&["-g", "-gsplit-dwarf", "-gdwarf-4"], "dwp -e inlined && rm -f *.dwo"),
+        (&["-g", "-gdwarf-4"], dwz),
+        (&["-g", "-gdwarf-5"], dwz),
     ] {
         let dir = tempfile::tempdir().unwrap();
         check(&recorded(dir.path(), options, prepare));

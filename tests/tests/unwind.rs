@@ -137,6 +137,55 @@ fn lld_lays_files_out_in_its_own_way() {
     }
 }
 
+/// `-g` goes without stack copies where all code keeps frame pointers, and the stacks are as whole.
+#[test]
+fn frame_pointers_where_they_are_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = [
+        "-O2",
+        "-static",
+        "-nostdlib",
+        "-fno-stack-protector",
+        "-fno-optimize-sibling-calls",
+        "-fno-omit-frame-pointer",
+        "-w",
+        "-o",
+    ];
+    let source = sources().join("freestanding.c");
+    for (name, option, expected) in [
+        ("kept", "-DFRAME", true),
+        // Then leaf's caller is not to be had by them.
+        ("leaf", "-fno-omit-frame-pointer", false),
+        ("omitted", "-fomit-frame-pointer", false),
+    ] {
+        let program = dir.path().join(name);
+        stdout(Command::new("gcc").args(flags).arg(&program).arg(option).arg(&source));
+        let mut record = Command::new(xprof());
+        record.args(["record", "-v", "-e", "cpu-clock:u", "-g", "-o"]).arg(dir.path().join("perf.data"));
+        let output = run(record.arg("--").arg(&program).env("HOME", dir.path()));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.contains("stacks are taken by these"), expected, "{name}: {said}");
+        let stacks = stacks_in(dir.path(), &program, &[], &["-g"], "leaf");
+        exactly(&stacks, &["leaf", "third", "second", "first", "begin"], "_start");
+    }
+    // libc does not keep them.
+    assert_eq!(
+        Command::new("gcc")
+            .args(["-O2", "-fno-omit-frame-pointer", "-o"])
+            .arg(dir.path().join("linked"))
+            .arg(sources().join("truth.c"))
+            .arg("-w")
+            .status()
+            .unwrap()
+            .code(),
+        Some(0)
+    );
+    let mut record = Command::new(xprof());
+    record.args(["record", "-v", "-e", "cpu-clock:u", "-g", "-o"]).arg(dir.path().join("perf.data")).arg("--");
+    let output = run(record.arg(dir.path().join("linked")).arg("plain").env("HOME", dir.path()));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("stacks are taken by these"));
+}
+
 #[test]
 fn only_debug_frame() {
     let dir = tempfile::tempdir().unwrap();

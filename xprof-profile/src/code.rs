@@ -45,7 +45,7 @@ impl Reader {
             ModuleKind::Kernel { .. } | ModuleKind::KernelModule => {
                 return Err(format!("{path}: code of the kernel cannot be shown: the recording holds none"));
             }
-            ModuleKind::Jit { pid } => {
+            ModuleKind::Jit { pid, .. } => {
                 return Err(format!("code that process {pid} made at run time is not kept in the recording"));
             }
             ModuleKind::Ksymbol { .. } | ModuleKind::Pseudo | ModuleKind::Guest { .. } | ModuleKind::Hypervisor => {

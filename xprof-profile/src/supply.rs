@@ -56,6 +56,13 @@ pub enum Need {
         /// Build id.
         build_id: BuildId,
     },
+    /// A file of a build id from elsewhere (debuginfod): asked for last, because it may take long.
+    Download {
+        /// Build id.
+        build_id: BuildId,
+        /// `debuginfo` or `executable`.
+        what: &'static str,
+    },
     /// `/proc/kallsyms` of this machine; only if the running kernel has this build id (`None`: any).
     Kallsyms {
         /// Build id of the kernel that was recorded.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-pub use self::elf::{build_id_of, build_id_of_notes};
+pub use self::elf::{Linked, build_id_of, build_id_of_notes};
 pub use self::lines::{Line, LineReader};
 use self::load::Loaded;
 use crate::annotation::SourceText;
@@ -29,6 +29,7 @@ use crate::supply::{BuildId, Supplier};
 mod debug_file;
 mod demangle;
 pub(crate) mod elf;
+mod jitdump;
 mod kallsyms;
 mod lines;
 pub(crate) mod load;
@@ -50,10 +51,12 @@ pub enum ModuleKind {
     KernelModule,
     /// `[vdso]` (and `[vdso32]`, `[vdsox32]`).
     Vdso,
-    /// Code without a file: `//anon`, `[heap]`, `/memfd:..`: `perf-PID.map` of this process.
+    /// Code without a file: `//anon`, `[heap]`, `/memfd:..`: `perf-PID.map` of this process, or its `jit-PID.dump`.
     Jit {
         /// Process.
         pid: u32,
+        /// Path of the dump, when the process mapped one, as such compilers do to tell of it.
+        dump: Option<Arc<[u8]>>,
     },
     /// A piece of kernel code that a KSYMBOL record names (a BPF program, a trampoline): the module's path is the
     /// symbol's name, and no file is asked for.
@@ -139,6 +142,8 @@ pub struct Symbolizer {
     supplier: Arc<dyn Supplier>,
     kernel: Option<BuildId>,
     loaded: Arc<Mutex<FxHashMap<Module, Cell>>>,
+    /// Bytes that compilers had told when their modules were last looked at for more.
+    told: Arc<Mutex<FxHashMap<Module, u64>>>,
 }
 
 impl std::fmt::Debug for Symbolizer {
@@ -150,7 +155,7 @@ impl std::fmt::Debug for Symbolizer {
 impl Symbolizer {
     /// Names from what `supplier` gives.
     pub fn new(supplier: Arc<dyn Supplier>) -> Symbolizer {
-        Symbolizer { supplier, kernel: None, loaded: Arc::default() }
+        Symbolizer { supplier, kernel: None, loaded: Arc::default(), told: Arc::default() }
     }
 
     /// Says which kernel was recorded, so that no other one's list is believed. Without it, the running one's is.
@@ -166,8 +171,13 @@ impl Symbolizer {
     /// A module is loaded at its first lookup and kept. May be called from several threads, for different modules at the
     /// same time.
     pub fn lookup(&self, module: &Module, addresses: &[u64]) -> (Vec<Option<Symbol>>, Option<Missing>) {
-        let loaded = self.loaded(self.key(module), module.pid);
-        let symbols = loaded.lookup(addresses);
+        let key = self.key(module);
+        let mut loaded = self.loaded(key.clone(), module.pid);
+        let mut symbols = loaded.lookup(addresses);
+        if symbols.iter().any(Option::is_none) && self.has_grown(&key) {
+            loaded = self.loaded(key, module.pid);
+            symbols = loaded.lookup(addresses);
+        }
         let missing = loaded.advice().filter(|_| symbols.iter().any(Option::is_none));
         (symbols, missing.map(|advice| Missing { advice: advice.into() }))
     }
@@ -200,6 +210,20 @@ impl Symbolizer {
     /// to these when it reads them.
     pub fn kernel_extent(&self, kernel: &Module) -> std::ops::Range<u64> {
         self.loaded(self.key(kernel), None).extent()
+    }
+
+    /// Whether a compiler has told of more code since its module was loaded, which is then let go.
+    fn has_grown(&self, key: &Module) -> bool {
+        if !matches!(key.kind, ModuleKind::Jit { .. }) {
+            return false;
+        }
+        let told = load::jit_told(&*self.supplier, key);
+        let before = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), told);
+        let grown = before != Some(told);
+        if grown {
+            self.loaded.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        }
+        grown
     }
 
     /// What was loaded for a key; loads it the first time. `pid`: a process that had it mapped.

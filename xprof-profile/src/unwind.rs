@@ -27,8 +27,10 @@ pub use stage::{Counts, Stage, TRUNCATED, TRUNCATED_NAME};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use xprof_perfdata::source::Source;
 
 use crate::supply::Supplier;
+use crate::symbols::elf::Elf;
 use crate::symbols::{Module, ModuleKind, load};
 use crate::timeline::{Mode, ModuleId, Timeline};
 use cfi::{Cfi, Found};
@@ -44,6 +46,12 @@ const NEAR: usize = 1 << 14;
 const MOST_PLACES: usize = 1 << 19;
 /// Bytes of CFI in memory; past it all of it is let go. Rows stay.
 const MOST_BYTES: usize = 48 << 20;
+
+/// Whether the code of an ELF file keeps frame pointers; false where nothing tells.
+pub fn keeps_frame_pointers(source: Arc<dyn Source>) -> bool {
+    let cfi = Elf::open(source).ok().and_then(Cfi::of);
+    cfi.and_then(|mut cfi| cfi.keeps_frame_pointers()).unwrap_or(false)
+}
 
 /// How a chain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -190,7 +190,7 @@ fn run_time_code_kernel_and_one_symbol() {
     files.kallsyms = Some(b"0000000000000000 T _stext\n".to_vec());
     let symbolizer = Symbolizer::new(Arc::new(files));
     let module = |kind| Module { path: b"x".into(), kind, build_id: None, pid: None };
-    let (found, missing) = symbolizer.lookup(&module(ModuleKind::Jit { pid: 7 }), &[0x7f00_0000_1000]);
+    let (found, missing) = symbolizer.lookup(&module(ModuleKind::Jit { pid: 7, dump: None }), &[0x7f00_0000_1000]);
     assert_eq!((found[0].as_ref().map(|f| &*f.name), missing), (Some("Interpreter"), None));
     let (_, missing) = symbolizer.lookup(&module(ModuleKind::Kernel { reference: None }), &[0xffff_ffff_8100_0000]);
     assert!(missing.unwrap().advice.contains("kptr_restrict"));
@@ -198,7 +198,7 @@ fn run_time_code_kernel_and_one_symbol() {
         symbolizer.lookup(&module(ModuleKind::Ksymbol { start: 0x1000, len: 16 }), &[0xfff, 0x1000, 0x1010]);
     assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
     let none = Symbolizer::new(Files::new());
-    let (found, missing) = none.lookup(&module(ModuleKind::Jit { pid: 7 }), &[0x1000]);
+    let (found, missing) = none.lookup(&module(ModuleKind::Jit { pid: 7, dump: None }), &[0x1000]);
     assert!(found[0].is_none() && missing.unwrap().advice.contains("/tmp/perf-7.map"));
     assert!(
         none.lookup(&module(ModuleKind::Kernel { reference: None }), &[1]).1.unwrap().advice.contains("--kallsyms")
@@ -219,7 +219,9 @@ fn any_answer(bytes: Vec<u8>) {
     let addresses: Vec<u64> = (0..0x3000).step_by(97).chain([u64::MAX - 1, u64::MAX]).collect();
     let symbolizer = Symbolizer::new(Arc::new(Same(bytes)));
     let kernel = ModuleKind::Kernel { reference: Some(Reference { name: b"main".into(), address: 0x2000 }) };
-    for kind in [ModuleKind::User, kernel, ModuleKind::KernelModule, ModuleKind::Vdso, ModuleKind::Jit { pid: 1 }] {
+    for kind in
+        [ModuleKind::User, kernel, ModuleKind::KernelModule, ModuleKind::Vdso, ModuleKind::Jit { pid: 1, dump: None }]
+    {
         let module = Module { path: b"/x".into(), kind, build_id: None, pid: None };
         assert_eq!(symbolizer.lookup(&module, &addresses).0.len(), addresses.len());
     }

@@ -4,6 +4,7 @@
 
 mod archive;
 mod commands;
+mod debuginfod;
 mod exit;
 mod export;
 mod guest_files;

@@ -1,7 +1,7 @@
 //! The options that say where names come from, the same for every view.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::feature::BuildIdEntry;
@@ -9,6 +9,7 @@ use xprof_perfdata::header::Description;
 use xprof_profile::supply::BuildId;
 use xprof_profile::symbols::Symbolizer;
 
+use crate::debuginfod::Debuginfod;
 use crate::guest_files::GuestOptions;
 use crate::supply::{FileSupplier, HYPERVISOR, process_of_map};
 
@@ -32,6 +33,9 @@ pub(crate) struct Naming {
     /// Where sources are, for the views that show them.
     #[arg(skip)]
     pub(crate) sources: Vec<PathBuf>,
+    /// Servers of debug information, once somebody asked.
+    #[arg(skip)]
+    downloads: Arc<OnceLock<Option<Arc<Debuginfod>>>>,
 }
 
 impl Naming {
@@ -56,6 +60,7 @@ impl Naming {
         supplier.guests = self.guests.files(description);
         supplier.xensyms = self.xensyms.clone();
         supplier.xen = entries.iter().find(|e| e.path == HYPERVISOR).map(id);
+        supplier.downloads = self.downloads.get_or_init(|| Debuginfod::of_environment().map(Arc::new)).clone();
         Arc::new(supplier)
     }
 

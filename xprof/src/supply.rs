@@ -20,6 +20,7 @@ use xprof_perfdata::source::Source;
 use xprof_profile::supply::{BuildId, Need, Supplier};
 use xprof_profile::symbols::build_id_of_notes;
 
+use crate::debuginfod::Debuginfod;
 use crate::guest_files::GuestFiles;
 
 /// Gives files of this machine.
@@ -40,6 +41,8 @@ pub(crate) struct FileSupplier {
     /// `--xensyms`, and the build id of the recorded hypervisor.
     pub(crate) xensyms: Option<PathBuf>,
     pub(crate) xen: Option<BuildId>,
+    /// Servers of debug information.
+    pub(crate) downloads: Option<Arc<Debuginfod>>,
     /// perf's cache.
     cache: Option<PathBuf>,
     /// Whether a process lives in another mount namespace than we.
@@ -59,6 +62,7 @@ impl FileSupplier {
             guests: FxHashMap::default(),
             xensyms: None,
             xen: None,
+            downloads: None,
             cache: cache_directory(),
             elsewhere,
         }
@@ -151,6 +155,10 @@ impl Supplier for FileSupplier {
             Need::Mapped { .. } => Err(io::ErrorKind::NotFound.into()),
             Need::Cached { build_id, kind } => self.cached(build_id, kind),
             Need::Debug { build_id } => self.debug(build_id),
+            Need::Download { build_id, what } => match &self.downloads {
+                Some(servers) => servers.file(build_id, what),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
             Need::Kallsyms { build_id } => self.kallsyms(build_id.as_ref()),
             Need::Vmlinux => self.vmlinux.as_deref().map_or(Err(io::ErrorKind::NotFound.into()), given),
             Need::Guest { machine, what } => {
@@ -196,7 +204,7 @@ const SMALL: usize = 4 << 20;
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-fn open(path: &Path) -> io::Result<Arc<dyn Source>> {
+pub(crate) fn open(path: &Path) -> io::Result<Arc<dyn Source>> {
     regular(rustix::fs::openat(CWD, path, FLAGS, Mode::empty())?)
 }
 

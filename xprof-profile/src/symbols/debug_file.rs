@@ -8,7 +8,7 @@ use xprof_perfdata::source::Source;
 
 use super::elf::{Elf, read_up_to};
 use super::symtab::has_symtab;
-use crate::supply::{Need, Supplier};
+use crate::supply::{BuildId, Need, Supplier};
 
 /// `.gnu_debuglink` is a file name, and `.gnu_debugdata` some megabytes; more is not read or unpacked.
 const LONGEST_LINK: u64 = 4096;
@@ -16,7 +16,7 @@ const MOST_PACKED: u64 = 256 << 20;
 const MOST_UNPACKED: u64 = 1 << 30;
 
 /// The separate debug file of `elf`, which was found as `path` (in the mount namespace of `pid`): by build id, by
-/// `.gnu_debuglink`, by its path below `/usr/lib/debug`. A file is believed when its build id is the same, or, when either
+/// `.gnu_debuglink`, by its path below `/usr/lib/debug`, from a server. A file is believed when its build id is the same, or, when either
 /// has none, when its checksum is that of the link.
 pub(crate) fn find(supplier: &dyn Supplier, elf: &Elf, path: &[u8], pid: Option<u32>) -> Option<Elf> {
     let build_id = elf.build_id();
@@ -35,7 +35,7 @@ pub(crate) fn find(supplier: &dyn Supplier, elf: &Elf, path: &[u8], pid: Option<
     let tries = pids.into_iter().flatten().flat_map(|pid| {
         places(path, link.as_ref().map(|l| &l.0[..])).into_iter().map(move |path| Need::Path { path, pid })
     });
-    tries.into_iter().find_map(|need| {
+    let found = tries.into_iter().find_map(|need| {
         let source = supplier.supply(&need).ok()?;
         let debug = Elf::open(source.clone()).ok().filter(has_symtab)?;
         let same = match (&build_id, debug.build_id()) {
@@ -43,7 +43,14 @@ pub(crate) fn find(supplier: &dyn Supplier, elf: &Elf, path: &[u8], pid: Option<
             _ => crc.is_some_and(|crc| crc32(&*source).is_ok_and(|c| c == crc)),
         };
         same.then_some(debug)
-    })
+    });
+    found.or_else(|| download(supplier, &build_id?))
+}
+
+/// Debug information of a build id from a server; what has another build id is refused.
+pub(crate) fn download(supplier: &dyn Supplier, build_id: &BuildId) -> Option<Elf> {
+    let need = Need::Download { build_id: build_id.clone(), what: "debuginfo" };
+    Elf::open(supplier.supply(&need).ok()?).ok().filter(|debug| debug.build_id().as_ref() == Some(build_id))
 }
 
 /// Where a debug file of `path` may be, best first.

@@ -250,6 +250,35 @@ impl Elf {
     }
 }
 
+/// What a program is started with besides itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Linked {
+    /// Path of the dynamic linker; `None` for a static program.
+    pub interpreter: Option<Vec<u8>>,
+    /// Names of libraries.
+    pub needed: Vec<Vec<u8>>,
+}
+
+impl Linked {
+    /// Of an ELF file with sections; `None` when it is none.
+    pub fn of(source: Arc<dyn Source>) -> Option<Linked> {
+        /// `DT_NEEDED`.
+        const NEEDED: u64 = 1;
+        let elf = Elf::open(source).ok().filter(|elf| elf.wide && elf.endian == Endianness::Little)?;
+        let bytes =
+            |name: &[u8]| elf.section_named(name).and_then(|(_, s)| elf.bytes(s, MOST_SMALL).ok()).unwrap_or_default();
+        let text = |bytes: &[u8]| bytes.split(|&b| b == 0).next().unwrap_or_default().to_vec();
+        let (strings, dynamic) = (bytes(b".dynstr"), bytes(b".dynamic"));
+        let entries = dynamic.as_chunks::<16>().0.iter().map(|entry| {
+            let number = |at: usize| entry[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+            (number(0), number(8))
+        });
+        let name = |(_, at)| strings.get(usize::try_from(at).ok()?..).map(text);
+        let needed = entries.filter(|(tag, _)| *tag == NEEDED).filter_map(name).collect();
+        Some(Linked { interpreter: elf.section_named(b".interp").map(|_| text(&bytes(b".interp"))), needed })
+    }
+}
+
 /// The build id of an ELF file; `None` when it is none, or has none.
 pub fn build_id_of(source: Arc<dyn Source>) -> Option<BuildId> {
     Elf::open(source).ok()?.build_id()

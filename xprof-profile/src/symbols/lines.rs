@@ -241,7 +241,8 @@ impl Files<'_> {
         let paths = [Some(beside), file, common].into_iter().flatten();
         let is_it = |elf: &Elf| elf.build_id().is_some_and(|found| found == id);
         let by_id = || Elf::open(self.supplier.supply(&Need::Debug { build_id: id.clone() }).ok()?).ok().filter(is_it);
-        paths.filter_map(|path| self.open(path)).find(is_it).or_else(by_id)
+        let here = paths.filter_map(|path| self.open(path)).find(is_it).or_else(by_id);
+        here.or_else(|| debug_file::download(self.supplier, &id))
     }
 
     /// `PROGRAM.dwp`: all split units of a program in one file.

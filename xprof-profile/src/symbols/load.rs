@@ -9,7 +9,7 @@ use super::elf::Elf;
 use super::kallsyms::{self, Kallsyms};
 use super::perf_map::PerfMap;
 use super::table::Table;
-use super::{Module, ModuleKind, Reference, Symbol, debug_file, symtab};
+use super::{Module, ModuleKind, Reference, Symbol, debug_file, jitdump, symtab};
 use crate::supply::{BuildId, Need, Supplier};
 
 mod guest;
@@ -67,7 +67,7 @@ pub(crate) fn load(supplier: &dyn Supplier, module: &Module) -> Loaded {
         ModuleKind::User => user(supplier, module),
         ModuleKind::Vdso => vdso(supplier, module),
         ModuleKind::Kernel { .. } | ModuleKind::KernelModule => kernel(supplier, module),
-        ModuleKind::Jit { pid } => jit(supplier, *pid),
+        ModuleKind::Jit { pid, dump } => jit(supplier, *pid, dump.as_deref()),
         ModuleKind::Ksymbol { start, len } => {
             let symbol = Symbol { name: shown(&module.path).into(), start: *start, size: u64::from(*len) };
             Loaded { names: Names::One(symbol), advice: None }
@@ -130,6 +130,10 @@ pub(crate) fn file_of(supplier: &dyn Supplier, module: &Module) -> Result<Elf, S
     {
         let cached = supplier.supply(&Need::Cached { build_id: build_id.clone(), kind: "elf" }).ok();
         found = cached.and_then(|source| accept(source, Some(build_id), &mut String::new()));
+        if found.is_none() {
+            let download = supplier.supply(&Need::Download { build_id: build_id.clone(), what: "executable" }).ok();
+            found = download.and_then(|source| accept(source, Some(build_id), &mut String::new()));
+        }
     }
     // A debug file alone does not help: it does not say where in the file its addresses are.
     found.ok_or_else(|| {
@@ -270,11 +274,35 @@ fn kernel(supplier: &dyn Supplier, module: &Module) -> Loaded {
     })
 }
 
-fn jit(supplier: &dyn Supplier, pid: u32) -> Loaded {
-    match supplier.supply(&Need::PerfMap { pid }).and_then(|source| PerfMap::read(&*source)) {
-        Ok(map) if !map.is_empty() => Loaded { names: Names::PerfMap(map), advice: None },
-        _ => Loaded::none(format!(
-            "code made at run time by process {pid}: there is no /tmp/perf-{pid}.map; let the runtime write one (node --perf-basic-prof, java -XX:+DumpPerfMapAtExit, PYTHONPERFSUPPORT=1)"
-        )),
+fn jit(supplier: &dyn Supplier, pid: u32, dump: Option<&[u8]>) -> Loaded {
+    for (source, is_dump) in jit_sources(supplier, pid, dump) {
+        let map = if is_dump { jitdump::read(&*source) } else { PerfMap::read(&*source) };
+        if let Some(map) = map.ok().filter(|map| !map.is_empty()) {
+            return Loaded { names: Names::PerfMap(map), advice: None };
+        }
+    }
+    Loaded::none(format!(
+        "code made at run time by process {pid}: there is no /tmp/perf-{pid}.map; let the runtime write one (node --perf-basic-prof or --perf-prof, java -XX:+DumpPerfMapAtExit, PYTHONPERFSUPPORT=1)"
+    ))
+}
+
+/// What a compiler tells of the code of a process, best first; true: as a jitdump.
+fn jit_sources(
+    supplier: &dyn Supplier,
+    pid: u32,
+    dump: Option<&[u8]>,
+) -> impl Iterator<Item = (Arc<dyn Source>, bool)> {
+    let dump = dump.map(|path| Need::Path { path: path.to_vec(), pid: Some(pid) });
+    let needs = [dump.map(|need| (need, true)), Some((Need::PerfMap { pid }, false))];
+    needs.into_iter().flatten().filter_map(|(need, is_dump)| Some((supplier.supply(&need).ok()?, is_dump)))
+}
+
+/// Bytes that a compiler has told so far of the code of a module: it writes while the program runs.
+pub(crate) fn jit_told(supplier: &dyn Supplier, module: &Module) -> u64 {
+    match &module.kind {
+        ModuleKind::Jit { pid, dump } => {
+            jit_sources(supplier, *pid, dump.as_deref()).map(|(source, _)| source.len()).sum()
+        }
+        _ => 0,
     }
 }

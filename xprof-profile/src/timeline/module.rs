@@ -1,5 +1,7 @@
 //! Modules (perf's DSOs): what mappings point to, each once.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use xprof_perfdata::domain::BETWEEN_TICKS;
 use xprof_perfdata::feature::BuildIdEntry;
@@ -44,6 +46,8 @@ pub struct Modules {
     modes: Vec<Mode>,
     ids: FxHashMap<Identity, ModuleId>,
     table: FxHashMap<Vec<u8>, BuildId>,
+    /// Paths of `jit-PID.dump`, by the process that mapped one.
+    dumps: FxHashMap<u32, Arc<[u8]>>,
 }
 
 impl Modules {
@@ -54,6 +58,7 @@ impl Modules {
             modes: Vec::new(),
             ids: FxHashMap::default(),
             table: FxHashMap::default(),
+            dumps: FxHashMap::default(),
         };
         for mode in MODES {
             // perf prints [unknown] for hypervisor samples too.
@@ -185,6 +190,9 @@ impl Modules {
             return (self.intern(identity, None, short, Mode::GuestUser), pseudo);
         }
         let path = &mmap.path[..];
+        if is_jitdump(path) {
+            self.dumps.insert(mmap.pid, path.into());
+        }
         let anonymous = mmap.flags & MAP_HUGETLB != 0
             || [&b"//anon"[..], b"/dev/zero", b"/anon_hugepage"].iter().any(|p| path.starts_with(p));
         let no_file = [&b"[stack"[..], b"/SYSV", b"[heap]"].iter().any(|p| path.starts_with(p));
@@ -192,7 +200,11 @@ impl Modules {
             // A plain MMAP record does not say whether it is executable; it is only written for what is.
             if mmap.prot & PROT_EXEC != 0 || !mmap.v2 {
                 let short = format!("[JIT] tid {}", mmap.pid).into_bytes();
-                (format!("/tmp/perf-{}.map", mmap.pid).into_bytes(), ModuleKind::Jit { pid: mmap.pid }, short)
+                (
+                    format!("/tmp/perf-{}.map", mmap.pid).into_bytes(),
+                    ModuleKind::Jit { pid: mmap.pid, dump: None },
+                    short,
+                )
             } else {
                 (path.to_vec(), ModuleKind::Pseudo, basename(path))
             }
@@ -205,7 +217,22 @@ impl Modules {
         };
         let file = if kind == ModuleKind::User { file_identity(&mmap.file) } else { Vec::new() };
         let identity = !matches!(kind, ModuleKind::User | ModuleKind::Vdso);
-        (self.intern(Identity { path, kind, file }, Some(mmap.pid), short, Mode::User), identity)
+        let id = self.intern(Identity { path, kind, file }, Some(mmap.pid), short, Mode::User);
+        self.tell_of_dump(mmap.pid);
+        (id, identity)
+    }
+
+    /// The code that a process makes has the names of its dump, in whichever order both were mapped.
+    fn tell_of_dump(&mut self, process: u32) {
+        let Some(path) = self.dumps.get(&process) else { return };
+        for module in &mut self.list {
+            if let ModuleKind::Jit { pid, dump } = &mut module.kind
+                && *pid == process
+                && dump.is_none()
+            {
+                *dump = Some(path.clone());
+            }
+        }
     }
 
     /// The kernel itself, when a record told of it.
@@ -274,6 +301,13 @@ fn file_identity(file: &MmapFile) -> Vec<u8> {
         }
         MmapFile::BuildId(id) => [b"b", &id[..]].concat(),
     }
+}
+
+/// `jit-PID.dump`: a compiler maps it, executable, so that whoever records learns of it.
+fn is_jitdump(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    let number = name.strip_prefix(b"jit-").and_then(|rest| rest.strip_suffix(b".dump"));
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 fn basename(path: &[u8]) -> Vec<u8> {

@@ -140,7 +140,7 @@ fn code_without_a_file_is_jit_code_of_its_process() {
     t.apply(&mmap(3, 0x1000, 0x1000, 0x77, "//anon"), misc::USER, (0, 0));
     let place = t.place(3, Mode::User, 0x1010);
     assert_eq!((name(&t, place), place.addr), ("[JIT] tid 3".into(), 0x1010));
-    assert_eq!(t.modules().get(place.module).map(|m| m.kind.clone()), Some(ModuleKind::Jit { pid: 3 }));
+    assert_eq!(t.modules().get(place.module).map(|m| m.kind.clone()), Some(ModuleKind::Jit { pid: 3, dump: None }));
 }
 
 #[test]

@@ -120,6 +120,42 @@ impl Cfi {
         sections + index(&self.eh_index) + index(&self.debug_index)
     }
 
+    /// Whether the code keeps frame pointers: 99 of 100 bytes lie in functions that set one up. Functions that call nothing
+    /// must, too, or their callers are lost (GCC leaves them away). `None` where no CFI tells.
+    pub(crate) fn keeps_frame_pointers(&mut self) -> Option<bool> {
+        /// Shorter functions may do without, bytes: they have no time to call anything.
+        const SHORT: u64 = 32;
+        /// Functions that are looked at, spread over the file.
+        const MOST_LOOKED_AT: usize = 4096;
+        let (endian, vendor, arch) = (self.endian(), self.vendor(), self.arch);
+        let Cfi { eh_frame, bases, context, .. } = self;
+        let mut section = EhFrame::new(&eh_frame.bytes, endian);
+        section.set_address_size(8);
+        section.set_vendor(vendor);
+        let index = index(&section, bases);
+        let (mut all, mut keeping) = (0, 0);
+        for &(first, last, place) in index.iter().step_by(index.len().div_ceil(MOST_LOOKED_AT).max(1)) {
+            let size = last - first + 1;
+            let Ok(fde) = section.fde_from_offset(bases, place.into(), EhFrame::cie_from_offset) else { continue };
+            if size <= SHORT || fde.entry_len() > LONGEST_ENTRY {
+                continue;
+            }
+            let Ok(mut rows) = fde.rows(&section, bases, context) else { continue };
+            let mut keeps = false;
+            while let Ok(Some(row)) = rows.next_row() {
+                keeps |= match arch {
+                    Arch::X86_64 => {
+                        matches!(row.cfa(), CfaRule::RegisterAndOffset { register, offset: 16 } if register.0 == 6)
+                    }
+                    Arch::Aarch64 => matches!(row.register(gimli::Register(29)), Some(RegisterRule::Offset(_))),
+                };
+            }
+            all += size;
+            keeping += if keeps { size } else { 0 };
+        }
+        (all > 0).then_some(keeping >= all / 100 * 99)
+    }
+
     /// The machine that the file is for.
     pub(crate) fn arch(&self) -> Arch {
         self.arch

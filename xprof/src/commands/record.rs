@@ -26,7 +26,8 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "PERIOD", value_parser = values::period)]
     pub(crate) count: Option<u64>,
     /// Record call stacks, the best there are: the largest copies of the stack, unwound while recording by call frame
-    /// information, or by frame pointers in code that has none
+    /// information, or by frame pointers in code that has none; where all code that is mapped at the start keeps frame
+    /// pointers, these alone
     #[arg(short = 'g')]
     pub(crate) stacks: bool,
     /// Record call stacks by this method: fp (frame pointers), dwarf[,BYTES] (copies of the stack, of 32 KiB, unwound at once)

@@ -14,6 +14,7 @@ pub(crate) mod child;
 mod compress;
 mod control;
 mod facts;
+mod frame_pointers;
 mod guests;
 mod keep;
 mod output;

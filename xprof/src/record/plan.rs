@@ -34,6 +34,8 @@ pub(crate) struct Recording {
     pub(crate) file: File,
     /// Print the report when done.
     pub(crate) report: bool,
+    /// `-g`: of the ways to take stacks, the best one.
+    pub(crate) best_stacks: bool,
 }
 
 /// When measuring begins, ends and changes.
@@ -70,6 +72,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
     for text in &options.events {
         events.extend(parse(text)?);
     }
+    let best_stacks = options.call_graph.is_none() && options.stacks && !options.keep_stacks;
     let page = rustix::param::page_size() as u64;
     let plan = Plan {
         events,
@@ -116,6 +119,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
             stamped: options.switch_output.is_some(),
         },
         report: options.report,
+        best_stacks,
     })
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, never, select};
 use xprof_backend::machine::Machine;
 use xprof_backend::native::Native;
-use xprof_backend::plan::Target;
+use xprof_backend::plan::{CallGraph, Target};
 use xprof_backend::replay::Replay;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal};
@@ -21,7 +21,7 @@ use super::plan::Recording;
 use super::unwinding::Unwinding;
 use super::values::{BackendChoice, Switch};
 use super::writer::{Sink, Totals};
-use super::{child, facts, output, running};
+use super::{child, facts, frame_pointers, output, running};
 use crate::Global;
 use crate::terminal::on_terminal;
 
@@ -62,10 +62,17 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
         BackendChoice::Replay(path) => Box::new(Replay::new(path)),
         BackendChoice::Simulated(simulated) => Box::new(simulated.clone()),
     };
-    let mut session = backend.open(&recording.plan)?;
-    let machine = Machine::here();
     // A replayed recording tells itself what was running, and so does a machine that is not there.
     let live = !matches!(recording.backend, BackendChoice::Replay(_) | BackendChoice::Simulated(_));
+    let plan = &mut recording.plan;
+    if live && recording.best_stacks && frame_pointers::are_enough(&plan.target, &recording.command) {
+        plan.call_graph = CallGraph::FramePointers;
+        if global.verbose > 0 {
+            eprintln!("xprof: all code that is there keeps frame pointers: stacks are taken by these");
+        }
+    }
+    let mut session = backend.open(&recording.plan)?;
+    let machine = Machine::here();
     let mut notes = session.describe().notes.clone();
     let features = match recording.backend {
         _ if live => facts::features(&machine, session.describe(), &recording)?,

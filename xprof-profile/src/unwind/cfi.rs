@@ -133,9 +133,9 @@ impl Cfi {
         section.set_address_size(8);
         section.set_vendor(vendor);
         let index = index(&section, bases);
-        let (mut all, mut keeping) = (0, 0);
+        let (mut all, mut keeping) = (0u64, 0u64);
         for &(first, last, place) in index.iter().step_by(index.len().div_ceil(MOST_LOOKED_AT).max(1)) {
-            let size = last - first + 1;
+            let size = (last - first).saturating_add(1);
             let Ok(fde) = section.fde_from_offset(bases, place.into(), EhFrame::cie_from_offset) else { continue };
             if size <= SHORT || fde.entry_len() > LONGEST_ENTRY {
                 continue;
@@ -150,10 +150,10 @@ impl Cfi {
                     Arch::Aarch64 => matches!(row.register(gimli::Register(29)), Some(RegisterRule::Offset(_))),
                 };
             }
-            all += size;
-            keeping += if keeps { size } else { 0 };
+            all = all.saturating_add(size);
+            keeping = keeping.saturating_add(if keeps { size } else { 0 });
         }
-        (all > 0).then_some(keeping >= all / 100 * 99)
+        (all > 0).then_some(100 * u128::from(keeping) >= 99 * u128::from(all))
     }
 
     /// The machine that the file is for.

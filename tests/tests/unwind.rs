@@ -212,6 +212,9 @@ fn recursion_of_two_hundred_calls() {
     // A copy that is too small ends in its mark, and nothing is made up.
     for (stack, _) in stacks_in(dir.path(), &program, &["recursion"], &["--call-graph", "dwarf,1024"], "leaf") {
         assert_eq!(stack.last().map(String::as_str), Some("[truncated]"), "{stack:?}");
+        let mut report = Command::new(xprof());
+        report.args(["report", "--stdio", "-i"]).arg(dir.path().join("perf.data")).env("HOME", dir.path());
+        assert!(stdout(&mut report).contains("are larger than what was copied of them and end in [truncated]"));
         assert!(stack.len() > 30 && stack[1..stack.len() - 1].iter().all(|name| name == "recursion"), "{stack:?}");
     }
 }

@@ -17,6 +17,7 @@ use super::names::{FunctionId, FunctionName, Names, Wanted};
 use super::tree::{Arena, Chain, Node, Order, Trees};
 use crate::symbols::{ModuleKind, Symbolizer};
 use crate::timeline::{Mode, ModuleId, Place, ThreadId, ThreadName};
+use crate::unwind::TRUNCATED_NAME;
 
 /// One line of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct EventProfile {
     pub effective: u64,
     /// Records that the kernel could not store.
     pub lost: u64,
+    /// Samples whose stack is larger than what was copied of it: it ends in `[truncated]`.
+    pub truncated: u64,
     /// Rows, by falling period (by falling children with stacks).
     pub rows: Vec<Row>,
 }
@@ -107,6 +110,8 @@ impl Builder {
         let mut fold = Fold::new(&self, &domains, &names, &event_names);
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
+        let modules = (0u32..).map(ModuleId).zip(self.timeline.modules().list());
+        let truncated: Vec<ModuleId> = modules.filter(|(_, m)| m.path == TRUNCATED_NAME).map(|(id, _)| id).collect();
         for (&(ref cell, sum), squares) in self.cells.list().iter().zip(self.cells.squares()) {
             let Some(table) = profiles.get_mut(cell.event as usize) else { continue };
             if !self.takes(&names, cell) {
@@ -118,6 +123,10 @@ impl Builder {
             }
             table.add(&mut fold, cell, sum, has_children);
             table.squares += squares;
+            let outermost = self.frames.frames_of(StackId(cell.stack)).last();
+            if outermost.is_some_and(|&frame| truncated.contains(&self.frames.place(frame).module)) {
+                table.truncated += sum.samples;
+            }
         }
         if let Some(trees) = trees {
             // Only what will be shown has a tree, and that is known when all is added up.
@@ -140,6 +149,7 @@ impl Builder {
             period: table.total.period,
             effective: table.effective(),
             lost: self.lost.get(index).map_or(0, |l| l.count()),
+            truncated: table.truncated,
             rows: rows(table),
         });
         Profile {
@@ -311,6 +321,7 @@ struct EventTable {
     /// The trees of rows: root by row, where it has one.
     arena: Arena,
     roots: Vec<Option<u32>>,
+    truncated: u64,
 }
 
 impl EventTable {

@@ -24,6 +24,7 @@ fn profile() -> Profile {
         functions: Vec::new(),
         events: vec![EventProfile {
             effective: 1500,
+            truncated: 0,
             name: "cpu-clock:u".into(),
             samples: 1500,
             period: 3000,

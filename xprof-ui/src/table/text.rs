@@ -23,6 +23,17 @@ pub fn text(profile: &Profile, options: &Options, out: &mut String) {
     if !any {
         out.push_str("# No samples.\n");
     }
+    for event in profile.events.iter().filter(|e| e.truncated > 0) {
+        let share = 100.0 * event.truncated as f64 / event.samples.max(1) as f64;
+        let _ = writeln!(
+            out,
+            "# {} of {} stacks of '{}' ({share:.1} %) are larger than what was copied of them and end in [truncated]; \
+             --call-graph dwarf,65528 copies the most that the kernel can",
+            event.truncated,
+            event.samples,
+            Plain(&event.name)
+        );
+    }
     for unnamed in profile.unnamed.iter().take(UNNAMED_SHOWN) {
         let _ = writeln!(out, "# {} samples without names: {}", unnamed.samples, Plain(&unnamed.advice));
     }

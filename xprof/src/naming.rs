@@ -1,7 +1,7 @@
 //! The options that say where names come from, the same for every view.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::feature::BuildIdEntry;
@@ -33,16 +33,17 @@ pub(crate) struct Naming {
     /// Where sources are, for the views that show them.
     #[arg(skip)]
     pub(crate) sources: Vec<PathBuf>,
-    /// Servers of debug information, once somebody asked.
+    /// Servers of debug information: for views of recordings, which can wait. What is live cannot.
     #[arg(skip)]
-    downloads: Arc<OnceLock<Option<Arc<Debuginfod>>>>,
+    downloads: Option<Arc<Debuginfod>>,
 }
 
 impl Naming {
-    /// With the names that a directory recording has beside its data.
+    /// For a recording: with the names that a directory has beside its data, and with those from servers.
     pub(crate) fn beside(&self, recording: &Path) -> Naming {
         let mut naming = self.clone();
         naming.guests.add_beside(recording);
+        naming.downloads = Debuginfod::of_environment().map(Arc::new);
         naming
     }
 
@@ -60,7 +61,7 @@ impl Naming {
         supplier.guests = self.guests.files(description);
         supplier.xensyms = self.xensyms.clone();
         supplier.xen = entries.iter().find(|e| e.path == HYPERVISOR).map(id);
-        supplier.downloads = self.downloads.get_or_init(|| Debuginfod::of_environment().map(Arc::new)).clone();
+        supplier.downloads.clone_from(&self.downloads);
         Arc::new(supplier)
     }
 

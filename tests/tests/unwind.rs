@@ -325,3 +325,41 @@ fn mappings_go_before_the_samples_of_a_storm() {
     let rows = xprof_tests::stdout(&mut report);
     assert!(rows.contains("\nstorm,") && !rows.contains("[unknown]"), "{rows}");
 }
+
+/// Frame by frame beside perf's own unwinding of the same stack copies, of a large Rust program (this one). The only cause of
+/// a difference: where perf gives up, at the end of a copy mostly, it shows a frame that is nowhere.
+#[test]
+fn every_frame_beside_perf() {
+    let dir = tempfile::tempdir().unwrap();
+    let (storm, input, file) =
+        (xprof_tests::storm(dir.path()), dir.path().join("storm.data"), dir.path().join("perf.data"));
+    let mut record = Command::new(xprof());
+    record.args(["record", "-q", "-e", "page-faults", "-c", "1", "--call-graph", "fp", "-o"]).arg(&input).arg("--");
+    stdout(record.arg(storm).args(["deep", "50000", "9"]));
+    let mut record = Command::new("perf");
+    record.args(["record", "-q", "-e", "cpu-clock:u", "-F", "4999", "-m", "16M", "--call-graph", "dwarf,8192", "-o"]);
+    stdout(record.arg(&file).arg("--").arg(xprof()).args(["report", "--stdio", "-i"]).arg(&input));
+    let frames = |program: &Path| {
+        let mut script = Command::new(program);
+        let text = stdout(script.args(["script", "--no-inline", "-F", "ip,sym,dso", "-i"]).arg(&file));
+        let stack = |sample: &str| {
+            let frames = sample.lines().map(str::trim).filter(|frame| !frame.is_empty());
+            frames.filter(|frame| !frame.ends_with("([truncated])")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        text.split("\n\n").map(stack).collect::<Vec<_>>()
+    };
+    let (ours, perfs) = (frames(xprof()), frames(Path::new("perf")));
+    assert_eq!(ours.len(), perfs.len());
+    let (mut compared, mut nowhere) = (0, 0);
+    for (ours, perfs) in ours.iter().zip(&perfs) {
+        for (place, perfs) in perfs.iter().enumerate() {
+            compared += 1;
+            if perfs.ends_with("[unknown] ([unknown])") {
+                nowhere += 1;
+                break;
+            }
+            assert_eq!(ours.get(place), Some(perfs), "{ours:#?}");
+        }
+    }
+    assert!(compared > 1000 && nowhere < compared / 5, "{nowhere} of {compared}");
+}

@@ -1,17 +1,10 @@
 // What a person does with a flame graph, done in Chromium: load, search, click, keys, reset, dark and light; and what
 // a screen reader is told. What is expected is computed from the graph's own JSON.
-import { chromium } from "playwright-core";
+import { browser, dir, frame, open, visible, width } from "./browser.mjs";
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 
-const dir = process.argv[2];
 const graph = JSON.parse(readFileSync(`${dir}/deep.json`, "utf8"));
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-});
-
 // The share of what matches, counted once where matches call each other: frames stand in depth-first order.
 function matched(word) {
   let share = 0, frames = 0, inside = -1;
@@ -23,20 +16,6 @@ function matched(word) {
   }
   return { share: (share * 100).toFixed(2), frames };
 }
-
-async function open(file, options = {}) {
-  const page = await browser.newPage({ viewport: { width: 1240, height: 700 }, ...options });
-  const errors = [], requests = [];
-  page.on("pageerror", (error) => errors.push(String(error)));
-  page.on("console", (message) => { if (message.type() === "error") errors.push(message.text()); });
-  page.on("request", (request) => requests.push(request.url()));
-  await page.goto(`file://${dir}/${file}`);
-  return { page, errors, requests };
-}
-
-const frame = (page, name) => page.locator("g.f", { has: page.locator("title", { hasText: new RegExp(`^${name}\n`) }) });
-const width = async (locator) => Number(await locator.locator("rect").getAttribute("width"));
-const visible = (page) => page.locator("g.f:not(.off)").count();
 
 async function walk(file, search) {
   const { page, errors, requests } = await open(file);
@@ -87,7 +66,7 @@ async function walk(file, search) {
   const { nodes } = await session.send("Accessibility.getFullAXTree");
   const items = nodes.filter((node) => node.role && node.role.value === "treeitem").map((node) => node.name.value);
   assert.equal(items.length, graph.frames.length, `${file}: tree items`);
-  const said = `touch ${truth.samples} samples, ${(truth.share * 100).toFixed(2)} %`;
+  const said = `touch ${truth.samples} samples, ${(truth.share * 100).toFixed(2)} %, user`;
   assert.ok(items.some((item) => item.replace(/\s+/g, " ") === said), `${said}: ${items.slice(0, 5)}`);
 
   assert.deepEqual(errors, [], file);
@@ -121,6 +100,24 @@ for (const [colorScheme, expected] of [["dark", "rgb(22, 24, 29)"], ["light", "r
   assert.match(await frame(page, "deeper").first().locator("rect").getAttribute("fill"), /^hsl\(0,/);
   await page.screenshot({ path: `${dir}/diff.png` });
   assert.deepEqual(errors, []);
+}
+
+// By time: the threads (the shell, its child before and after it became the first storm, the second) one beside the other, the frames of each in their order; a legend of what there is.
+{
+  const chart = JSON.parse(readFileSync(`${dir}/chart.json`, "utf8"));
+  const { page, errors } = await open("chart.html");
+  assert.equal(await page.locator("g.f").count(), chart.frames.length);
+  const threads = chart.frames.filter((f) => f.depth === 1);
+  assert.deepEqual(threads.map((f) => f.name.split(" ")[0]), ["bash", "bash", "storm", "storm"]);
+  const x = async (name) => Number(await frame(page, name).locator("rect").getAttribute("x"));
+  for (const thread of threads) assert.ok(Math.abs(await x(thread.name) - 10 - thread.start * 1180) < 0.01, thread.name);
+  assert.match(await page.locator("main").textContent(), /Every thread by itself, from left to right in the order of its samples/);
+  const legend = await page.locator(".legend li").allTextContents();
+  assert.deepEqual(legend, ["thread", "user", "inlined", "JIT", "kernel", "hypervisor", "too small to show"]
+    .filter((kind) => chart.frames.some((f) => f.kind === kind)));
+  await page.screenshot({ path: `${dir}/chart.png` });
+  assert.deepEqual(errors, []);
+  await page.close();
 }
 
 await browser.close();

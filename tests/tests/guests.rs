@@ -251,3 +251,22 @@ fn an_archive_with_kallsyms_names_guest_kernels_in_perf_too() {
         assert!(!output.status.success() && text.contains(why), "{text}");
     }
 }
+
+#[test]
+fn domains_are_the_outermost_frames_of_a_flame_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recording(dir.path());
+    let mut command = Command::new(xprof());
+    let text = stdout(command.args(["flamegraph", "-q", "--format", "json", "-o", "-"]).arg(&path));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let domains = document["frames"].as_array().unwrap().iter().filter(|frame| frame["kind"] == "domain");
+    let found: Vec<_> = domains
+        .map(|f| (f["name"].as_str().unwrap(), f["depth"].as_u64().unwrap(), f["period"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(found, [("Domain-0", 1, 10_000), ("db", 1, 10_000), ("web", 1, 50_000)]);
+    // The page has a row over time for each of them.
+    let page = stdout(Command::new(xprof()).args(["report", "--html", "-", "-i"]).arg(&path));
+    for (name, samples) in [("Domain-0", 1), ("db", 100), ("web", 101)] {
+        assert!(page.contains(&format!("aria-label=\"{name}: {samples} samples over time\"")), "{name}");
+    }
+}

@@ -4,15 +4,20 @@
 //! pixels. What would be too narrow to be seen is drawn as one frame that says so: a picture's size follows from its
 //! width and not from the recording's length.
 
+mod chart;
 mod draw;
 mod frames;
 mod graph;
+mod kind;
 mod page;
 
+pub(crate) use draw::Xml;
 pub use draw::svg;
 pub use frames::{csv, json};
-pub use graph::{Frame, Graph, Kind};
+pub use graph::{Frame, Graph};
+pub use kind::Kind;
 pub use page::html;
+pub(crate) use page::{close_page, controls, open_page, picture};
 
 /// How a graph is drawn.
 #[derive(Clone, Debug, Default)]

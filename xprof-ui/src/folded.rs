@@ -103,6 +103,7 @@ mod tests {
             period,
         };
         let stacks = Stacks {
+            keys: Vec::new(),
             functions: vec![
                 function(Value::Text("main".into()), "/bin/a"),
                 function(Value::Text("f(int)".into()), "/bin/a"),
@@ -111,10 +112,12 @@ mod tests {
             ],
             events: vec![EventStacks {
                 name: "cycles".into(),
+                samples: Vec::new(),
                 stacks: vec![stack("b c", &[1, 0], 5), stack("a", &[3, 2, 0], 1), stack("b c", &[1, 0], 2)],
             }],
             unnamed: Vec::new(),
             damaged: 0,
+            untimed: 0,
         };
         let mut out = Vec::new();
         folded(&stacks, &stacks.events[0], &mut out);

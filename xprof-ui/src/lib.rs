@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
-//! How people see a profile: tables as text, JSON and CSV, and the lines of `script`. Draws into buffers, never opens.
+//! How people see a profile: tables as text, JSON and CSV, flame graphs, pages, and the lines of `script`. Draws into buffers, never opens.
 
 pub mod annotate;
 pub mod diff;
 pub mod flame;
 pub mod folded;
+pub mod page;
 pub mod plain;
 pub mod script;
 pub mod table;

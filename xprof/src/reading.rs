@@ -47,7 +47,7 @@ impl Reading {
         let recording = input::open(path)?;
         let mut description = recording.description().clone();
         let unwinding = input::unwinding(&mut description, &self.naming, false);
-        Ok(Opened { reading: self, path, recording, unwinding, description })
+        Ok(Opened { reading: self, path, recording, unwinding, description, times: false })
     }
 }
 
@@ -59,6 +59,8 @@ pub(crate) struct Opened<'a> {
     unwinding: Option<Stage>,
     /// What it says of itself at its start.
     pub(crate) description: Description,
+    /// The time of every sample is wanted.
+    pub(crate) times: bool,
 }
 
 /// A recording that has been read.
@@ -67,6 +69,8 @@ pub(crate) struct Filled {
     pub(crate) symbolizer: Symbolizer,
     /// The events that the records were decoded by.
     pub(crate) events: Events,
+    /// What the recording says of itself at its end.
+    pub(crate) ended: Description,
 }
 
 impl Opened<'_> {
@@ -78,12 +82,15 @@ impl Opened<'_> {
 
     /// Adds its samples up by these keys; `stacks`: with their call chains. `notes` says what was not read.
     pub(crate) fn fill(self, keys: &[Key], stacks: bool, notes: &mut Vec<String>) -> anyhow::Result<Filled> {
-        let Opened { reading, path, recording, unwinding, description } = self;
+        let Opened { reading, path, recording, unwinding, description, times } = self;
         let mut builder = Builder::new(&description, keys, reading.filter(&description)?, stacks);
+        if times {
+            builder.keep_times();
+        }
         builder.set_guest_programs(reading.naming.guest_programs(&description));
         let (builder, ended) = fill(builder, (recording, unwinding), &description.events, notes);
         let symbolizer = reading.naming.beside(path).symbolizer(&ended);
-        Ok(Filled { builder, symbolizer, events: description.events })
+        Ok(Filled { builder, symbolizer, events: description.events, ended })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use xprof_profile::profile::{EventStacks, Key, Stacks};
+use xprof_profile::profile::{EventStacks, Key, Stacks, has_domains};
 
 use crate::reading::{Filled, Reading, damage};
 
@@ -17,16 +17,39 @@ pub(crate) struct Wanted<'a> {
     pub(crate) reading: &'a Reading,
     /// With functions that were compiled into others.
     pub(crate) inline: bool,
+    /// What tells stacks apart besides their functions.
+    pub(crate) by: By,
+}
+
+/// What tells stacks apart besides their functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Name of the thread.
+    Comm,
+    /// Domain, where there are any, and name of the thread.
+    Domain,
+    /// Domain, and the thread; with the times of the samples.
+    Time,
+}
+
+/// What is said of samples that a view by time does not show.
+pub(crate) fn untimed(samples: u64) -> Option<String> {
+    (samples > 0).then(|| format!("the last {samples} samples are not shown by time; choose a part: --time A,B"))
 }
 
 impl Wanted<'_> {
-    /// Reads the stacks, by name of thread; `notes` says what makes them partial.
+    /// Reads the stacks; `notes` says what makes them partial.
     pub(crate) fn read(&self, notes: &mut Vec<String>) -> anyhow::Result<Stacks> {
-        let opened = self.reading.open(self.input)?;
+        let mut opened = self.reading.open(self.input)?;
         let has_chains = opened.has_chains();
-        let Filled { builder, symbolizer, events } = opened.fill(&[Key::Comm, Key::Symbol], has_chains, notes)?;
+        let domain = (self.by != By::Comm && has_domains(&opened.description)).then_some(Key::Domain);
+        let thread = (self.by == By::Time).then_some(Key::Tid);
+        let keys: Vec<Key> = domain.into_iter().chain([Key::Comm]).chain(thread).chain([Key::Symbol]).collect();
+        opened.times = self.by == By::Time;
+        let Filled { mut builder, symbolizer, events, .. } = opened.fill(&keys, has_chains, notes)?;
         let stacks = builder.stacks(&events, &symbolizer, self.inline);
         notes.extend(damage(stacks.damaged));
+        notes.extend(untimed(stacks.untimed));
         notes.extend(stacks.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
         Ok(stacks)
     }

@@ -17,6 +17,7 @@ use super::filter::Filter;
 use super::frames::{FrameId, Frames, StackId};
 use super::key::Key;
 use super::reads::Reads;
+use super::times::{OfCell, Times};
 use crate::timeline::{Mode, Timeline};
 
 /// Lost records of one event, from both ways the kernel tells them.
@@ -64,6 +65,8 @@ pub struct Builder {
     reads: Reads,
     /// Records that could not be decoded.
     pub(super) damaged: u64,
+    /// The samples one by one, where somebody asks when they were taken.
+    pub(super) times: Option<Times>,
 }
 
 impl Builder {
@@ -95,7 +98,18 @@ impl Builder {
             sample: Sample::default(),
             reads: Reads::default(),
             damaged: 0,
+            times: None,
         }
+    }
+
+    /// Keeps the time of every sample, in 24 bytes each. To be called before the first record.
+    pub fn keep_times(&mut self) {
+        self.times = Some(Times::default());
+    }
+
+    /// Makes the rows or stacks that are asked for next of these keys, which must be among those the builder was made with.
+    pub fn show(&mut self, keys: &[Key]) {
+        self.keys = keys.to_vec();
     }
 
     /// Guests that run one program each: its path by the guest's machine.
@@ -167,12 +181,13 @@ impl Builder {
         let period = view.period().unwrap_or(event.attr.sample_period);
         let (ip, pid, tid) = (view.ip(), view.pid(), view.tid());
         let spot = Spot { ip, pid, tid, event: raw.event, cpu: view.cpu(), who, misc: raw.misc };
-        if !self.wanted.stacks && self.cells.add_again(&spot, period) {
+        let has_memo = !self.wanted.stacks && self.times.is_none();
+        if has_memo && self.cells.add_again(&spot, period) {
             return;
         }
         let cell = self.cell(raw, &view, who, event.format.sample_type, None);
-        let index = self.cells.add(cell, period);
-        if !self.wanted.stacks {
+        let index = add((&mut self.cells, &mut self.times), cell, period, view.time());
+        if has_memo {
             self.cells.remember(spot, index);
         }
     }
@@ -195,10 +210,11 @@ impl Builder {
             cell.cgroup = if self.wanted.cgroup { sample.cgroup } else { 0 };
             if Reads::has(event) {
                 for (event, period) in self.reads.of(event, events, &sample) {
-                    self.cells.add(Cell { event: event as u32, ..cell }, period);
+                    add((&mut self.cells, &mut self.times), Cell { event: event as u32, ..cell }, period, view.time());
                 }
             } else {
-                self.cells.add(cell, view.period().unwrap_or(event.attr.sample_period));
+                let period = view.period().unwrap_or(event.attr.sample_period);
+                add((&mut self.cells, &mut self.times), cell, period, view.time());
             }
         }
         self.sample = sample;
@@ -235,6 +251,16 @@ impl Builder {
         let cpu = if wanted.cpu && sample_type & bit::CPU != 0 { view.cpu() } else { u32::MAX };
         Cell { event: raw.event, thread, frame: frame.0, stack: stack.0, cpu, origin, cgroup: 0 }
     }
+}
+
+/// Adds a sample to its cell; the cell's index.
+#[inline]
+fn add((cells, times): (&mut Cells, &mut Option<Times>), cell: Cell, period: u64, time: u64) -> u32 {
+    let index = cells.add(cell, period);
+    if let Some(times) = times {
+        times.add(OfCell { time, period, cell: index });
+    }
+    index
 }
 
 /// Whether a recording is of the domains of a Xen host.

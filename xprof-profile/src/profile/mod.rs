@@ -8,6 +8,7 @@
 //! `--no-branch-stack`; otherwise it counts branches); a sample taken while a task dies, for which the kernel has no pid
 //! left (-1), belongs to the process of its thread; symbols differ for the causes listed in [`crate::symbols`].
 
+mod activity;
 mod builder;
 mod cells;
 mod chain;
@@ -20,8 +21,10 @@ mod names;
 mod reads;
 mod rows;
 mod stacks;
+mod times;
 mod tree;
 
+pub use activity::Activity;
 pub use builder::{Builder, has_domains};
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
 pub use domains::{DomainTime, Seen};
@@ -32,5 +35,5 @@ pub use key::{Key, UnknownKey, Value};
 pub use names::{FunctionId, FunctionName};
 pub use reads::Reads;
 pub use rows::{EventProfile, Profile, Row, Unnamed};
-pub use stacks::{EventStacks, Stack, Stacks};
+pub use stacks::{EventStacks, Stack, Stacks, Timed};
 pub use tree::{Chain, Node, Order, Trees};

@@ -94,7 +94,7 @@ pub struct Profile {
 impl Builder {
     /// Names the frames and folds the cells into rows, with trees if they are asked for.
     pub fn finish(
-        mut self,
+        &mut self,
         events: &Events,
         symbolizer: &Symbolizer,
         has_children: bool,
@@ -107,7 +107,7 @@ impl Builder {
         let names = if needs_names || wanted.lines { self.names(symbolizer, wanted) } else { Names::default() };
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold = Fold::new(&self, &domains, &names, &event_names);
+        let mut fold = Fold::new(self, &domains, &names, &event_names);
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
         let modules = (0u32..).map(ModuleId).zip(self.timeline.modules().list());

@@ -8,9 +8,10 @@ use xprof_perfdata::events::Events;
 use super::builder::Builder;
 use super::cells::Sum;
 use super::frames::{FrameId, StackId};
-use super::key::Value;
+use super::key::{Key, Value};
 use super::names::{FunctionId, FunctionName, Wanted};
 use super::rows::{Fold, Unnamed};
+use super::times::Times;
 use crate::symbols::Symbolizer;
 use crate::timeline::ModuleId;
 
@@ -27,6 +28,17 @@ pub struct Stack {
     pub period: u64,
 }
 
+/// One sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// ns on the recording's clock.
+    pub time: u64,
+    /// Its period (events).
+    pub period: u64,
+    /// Index of its stack.
+    pub stack: u32,
+}
+
 /// The stacks of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventStacks {
@@ -34,11 +46,15 @@ pub struct EventStacks {
     pub name: String,
     /// In order of their first samples.
     pub stacks: Vec<Stack>,
+    /// The samples in order of time; empty without [`Builder::keep_times`].
+    pub samples: Vec<Timed>,
 }
 
 /// The stacks of a recording.
 #[derive(Clone, Debug)]
 pub struct Stacks {
+    /// The keys of the stacks' values.
+    pub keys: Vec<Key>,
     /// Functions, by id.
     pub functions: Vec<FunctionName>,
     /// By event, in file order.
@@ -47,20 +63,27 @@ pub struct Stacks {
     pub unnamed: Vec<Unnamed>,
     /// Records that could not be decoded.
     pub damaged: u64,
+    /// Samples whose times there was no room for: the last ones of a very long recording.
+    pub untimed: u64,
 }
 
 impl Builder {
     /// Names the frames and gives the stacks one by one; `inline`: with functions that were compiled into others.
-    pub fn stacks(mut self, events: &Events, symbolizer: &Symbolizer, inline: bool) -> Stacks {
+    pub fn stacks(&mut self, events: &Events, symbolizer: &Symbolizer, inline: bool) -> Stacks {
         self.adopt_kernel(symbolizer);
         let names = self.names(symbolizer, Wanted { inlined: inline, lines: false });
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold = Fold::new(&self, &domains, &names, &event_names);
-        let mut lists: Vec<EventStacks> =
-            events.list().iter().map(|e| EventStacks { name: e.name.clone(), stacks: Vec::new() }).collect();
+        let mut fold = Fold::new(self, &domains, &names, &event_names);
+        let mut lists: Vec<EventStacks> = events
+            .list()
+            .iter()
+            .map(|e| EventStacks { name: e.name.clone(), stacks: Vec::new(), samples: Vec::new() })
+            .collect();
+        // By cell: its event, and the index of its stack.
+        let mut stack_of: Vec<Option<(u32, u32)>> = vec![None; self.cells.list().len()];
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
-        for &(ref cell, Sum { samples, period }) in self.cells.list() {
+        for (&(ref cell, Sum { samples, period }), stack_of) in self.cells.list().iter().zip(&mut stack_of) {
             let Some(event) = lists.get_mut(cell.event as usize).filter(|_| self.takes(&names, cell)) else { continue };
             let own = [FrameId(cell.frame)];
             let frames = match self.frames.frames_of(StackId(cell.stack)) {
@@ -71,13 +94,23 @@ impl Builder {
                 *unnamed.entry(self.frames.place(own[0]).module).or_default() += samples;
             }
             let functions = frames.iter().flat_map(|&frame| names.functions(frame)).collect();
+            *stack_of = Some((cell.event, event.stacks.len() as u32));
             event.stacks.push(Stack { values: fold.values(cell, own[0], None), functions, samples, period });
         }
+        for sample in self.times.iter().flat_map(Times::list) {
+            if let Some((event, stack)) = stack_of.get(sample.cell as usize).copied().flatten()
+                && let Some(list) = lists.get_mut(event as usize)
+            {
+                list.samples.push(Timed { time: sample.time, period: sample.period, stack });
+            }
+        }
         Stacks {
+            keys: self.keys.clone(),
             functions: self.function_names(&names),
             events: lists,
             unnamed: self.advice(&names, unnamed),
             damaged: self.damaged,
+            untimed: self.times.as_ref().map_or(0, Times::left_out),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A flame graph as SVG: a picture for viewers, with search and zoom where scripts run.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::hash::Hasher;
 
 use rustc_hash::FxHasher;
 
-use super::graph::{Frame, Graph, Kind};
-use super::{Options, page};
+use super::graph::{Frame, Graph, LONGEST_NAME};
+use super::{Kind, Options, page};
 use crate::plain::Plain;
 
 /// Width of the drawing and of what its frames share, pixels; flame.js knows the same numbers.
@@ -103,26 +104,39 @@ pub(super) fn frames(graph: &Graph, options: &Options, top: usize, out: &mut Str
         };
         let _ = write!(
             out,
-            r#"<g class="f" role="treeitem" aria-level="{}" tabindex="{}"><title>{}</title><rect x="{x:.2}" y="{y}" width="{:.2}" height="{}" rx="1" fill="{fill}"/><text x="{:.2}" y="{}">{}</text></g>"#,
+            r#"<g class="f" role="treeitem" aria-level="{}"{}><title>{}</title><rect x="{x:.2}" y="{y}" width="{:.2}" height="{}" rx="1" fill="{fill}"/>"#,
             frame.depth + 1,
-            if index == 0 { 0 } else { -1 },
+            if index == 0 { r#" tabindex="0""# } else { "" },
             Xml(&label(frame)),
             width.max(0.1),
             STEP - 1,
-            x + 3.0,
-            y + 12,
-            Xml(&fitting(&frame.name, width)),
         );
+        let text = fitting(&frame.name, width);
+        if !text.is_empty() {
+            let _ = write!(out, r#"<text x="{:.2}" y="{}">{}</text>"#, x + 3.0, y + 12, Xml(&text));
+        }
+        out.push_str("</g>");
     }
 }
 
 /// What is said of a frame: its name, and on a second line its samples and share. The name's own line ends are escaped.
 fn label(frame: &Frame) -> String {
-    let mut label = format!("{}\n{} samples, {:.2} %", Plain(&frame.name), frame.samples, frame.share * 100.0);
+    let (name, kind) = (shortened(&frame.name), frame.kind.name());
+    let mut label = format!("{}\n{} samples, {:.2} %, {kind}", Plain(&name), frame.samples, frame.share * 100.0);
     if let Some(change) = frame.change {
         let _ = write!(label, ", {:+.2} points", change * 100.0);
     }
     label
+}
+
+/// A name, its middle left out where it is very long.
+fn shortened(name: &str) -> Cow<'_, str> {
+    if name.len() <= LONGEST_NAME {
+        return Cow::Borrowed(name);
+    }
+    let (head, tail) =
+        (name.floor_char_boundary(LONGEST_NAME * 3 / 4), name.ceil_char_boundary(name.len() - LONGEST_NAME / 5));
+    Cow::Owned(format!("{} .. {}", &name[..head], &name[tail..]))
 }
 
 /// As much of a name as there is room for.
@@ -132,7 +146,7 @@ fn fitting(name: &str, width: f64) -> String {
         return String::new();
     }
     let room = room as usize;
-    let name = Plain(name).to_string();
+    let name = Plain(&shortened(name)).to_string();
     if name.chars().count() <= room { name } else { name.chars().take(room - 2).chain("..".chars()).collect() }
 }
 
@@ -142,8 +156,10 @@ pub(super) fn colour(kind: Kind, name: &str) -> String {
     hasher.write(name.as_bytes());
     let spread = |bits: u32, by: u64| (hasher.finish() >> bits) % by;
     let (hue, saturation) = match kind {
+        Kind::Domain => (330, 30),
         Kind::Thread => (210, 25),
         Kind::User => (20 + spread(48, 35), 80),
+        Kind::Inline => (165 + spread(48, 20), 55),
         Kind::Jit => (95 + spread(48, 30), 55),
         Kind::Kernel => (205 + spread(48, 20), 65),
         Kind::Hypervisor => (270 + spread(48, 25), 55),
@@ -161,7 +177,7 @@ fn difference(change: f64, largest: f64) -> String {
 
 /// Text of an XML element or attribute. Control characters, which XML does not allow, are escaped; the line end that
 /// parts a label is kept.
-pub(super) struct Xml<'a>(pub(super) &'a str);
+pub(crate) struct Xml<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Xml<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

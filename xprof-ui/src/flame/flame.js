@@ -20,17 +20,22 @@
     };
   });
   for (const f of frames) if (f.parent >= 0) frames[f.parent].children.push(f);
-  if (frames.length === 0) return;
   const root = frames[0];
   let zoomed = root;
 
   function fit(f, width) {
     const room = Math.floor((width - 6) / CHARACTER);
     const text = room < 3 ? "" : f.name.length <= room ? f.name : f.name.slice(0, room - 2) + "..";
-    if (f.text.textContent !== text) f.text.textContent = text;
+    // Narrow frames come without a text.
+    if (!f.text && text) {
+      f.text = f.g.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "text"));
+      f.text.setAttribute("y", Number(f.rect.getAttribute("y")) + 12);
+    }
+    if (f.text && f.text.textContent !== text) f.text.textContent = text;
   }
 
   function zoom(target) {
+    if (!target) return;
     zoomed = target;
     const above = new Set();
     for (let f = target; f.parent >= 0; f = frames[f.parent]) above.add(f.parent);
@@ -46,8 +51,8 @@
       const width = (isAbove ? 1 : f.w / target.w) * WIDTH;
       f.rect.setAttribute("x", LEFT + x * WIDTH);
       f.rect.setAttribute("width", Math.max(width, 0.1));
-      f.text.setAttribute("x", LEFT + x * WIDTH + 3);
       fit(f, width);
+      if (f.text) f.text.setAttribute("x", LEFT + x * WIDTH + 3);
     }
     byId("reset").classList.toggle("off", target === root);
   }
@@ -64,9 +69,12 @@
       matches = (name) => name.toLowerCase().includes(lower);
       try {
         const pattern = new RegExp(term, "i");
-        matches = (name) => pattern.test(name);
+        matches = (name) => pattern.test(name) || name.toLowerCase().includes(lower);
       } catch (_) { /* no pattern: the words themselves */ }
     }
+    // Rows of tables that name functions follow the search.
+    for (const row of document.querySelectorAll("tr[data-name]")) row.classList.toggle("off", !!term && !matches(row.dataset.name));
+    if (!root) return;
     let share = 0, count = 0;
     const counted = new Set();
     for (const f of frames) {
@@ -116,9 +124,12 @@
   byId("reset").addEventListener("click", () => zoom(root));
   if (input) input.addEventListener("input", () => search(input.value));
   else byId("search").addEventListener("click", ask);
+  for (const button of document.querySelectorAll("button.find")) {
+    button.addEventListener("click", () => { input.value = button.textContent; search(input.value); input.scrollIntoView(); });
+  }
   document.addEventListener("keydown", (event) => {
     if (event.target === input) {
-      if (event.key === "Escape") { input.value = ""; search(""); focus(zoomed); }
+      if (event.key === "Escape") { input.value = ""; search(""); if (zoomed) focus(zoomed); else input.blur(); }
       return;
     }
     if (event.key === "Escape") { search(""); if (input) input.value = ""; zoom(root); return; }

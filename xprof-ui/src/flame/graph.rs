@@ -1,58 +1,21 @@
 //! From stacks to the frames of a flame graph.
 
 use rustc_hash::FxHashMap;
-use xprof_profile::profile::{EventStacks, FunctionName, Stacks, Value};
+use xprof_profile::profile::{EventStacks, Stacks, Value};
+
+use super::kind::{Kind, Names};
 
 /// Most frames that are drawn: as many as a browser draws and searches without a pause.
-const MOST_FRAMES: usize = 8000;
+pub(super) const MOST_FRAMES: usize = 8000;
+/// Bytes of a picture, about; and of what a frame takes besides its name, a short one's text included.
+pub(super) const MOST_BYTES: usize = 1_800_000;
+const AROUND_A_NAME: usize = 215;
+/// Longest name that is drawn, bytes; of a longer one the middle is left out.
+pub(super) const LONGEST_NAME: usize = 400;
 /// Deepest frame that is drawn. What is called from there is said to be deeper.
-const DEEPEST: usize = 1000;
+pub(super) const DEEPEST: usize = 1000;
 /// The narrowest frame that is drawn, as a share of the whole: a tenth of a pixel of 1,200.
-const NARROWEST: f64 = 0.1 / 1200.0;
-
-/// What kind of code a frame is, for its colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A thread's name, or all of them.
-    Thread,
-    /// A program or library.
-    User,
-    /// Code made at run time.
-    Jit,
-    /// The kernel.
-    Kernel,
-    /// The hypervisor.
-    Hypervisor,
-    /// Several frames that are too narrow to be drawn.
-    Small,
-}
-
-impl Kind {
-    /// All kinds, in the order of the legend.
-    pub const ALL: [Kind; 6] = [Kind::Thread, Kind::User, Kind::Jit, Kind::Kernel, Kind::Hypervisor, Kind::Small];
-
-    /// Its word in the legend.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Thread => "thread",
-            Kind::User => "user",
-            Kind::Jit => "JIT",
-            Kind::Kernel => "kernel",
-            Kind::Hypervisor => "hypervisor",
-            Kind::Small => "too small to show",
-        }
-    }
-
-    fn of(function: &FunctionName) -> Kind {
-        match function.letter {
-            'k' | 'g' => Kind::Kernel,
-            'H' => Kind::Hypervisor,
-            _ if function.path.starts_with("//anon") || function.path.contains("/memfd:") => Kind::Jit,
-            _ if function.path.starts_with("[heap]") || function.path.starts_with("[JIT]") => Kind::Jit,
-            _ => Kind::User,
-        }
-    }
-}
+pub(super) const NARROWEST: f64 = 0.1 / 1200.0;
 
 /// One frame: some code, called by the frame below it.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +43,8 @@ pub struct Frame {
 pub struct Graph {
     /// Name of the event.
     pub event: String,
+    /// From left to right is the order in time, thread beside thread, and nothing is added up ([`Graph::chart`]).
+    pub by_time: bool,
     /// Frames, from the root upwards, from left to right. The first is the root; empty without samples.
     pub frames: Vec<Frame>,
     /// Frames that are not drawn for themselves.
@@ -90,9 +55,9 @@ pub struct Graph {
 
 /// What is summed up at a node of the tree.
 #[derive(Clone, Copy, Debug, Default)]
-struct Weight {
-    samples: u64,
-    period: u64,
+pub(super) struct Weight {
+    pub(super) samples: u64,
+    pub(super) period: u64,
     /// Period in the recording that is compared.
     before: u64,
 }
@@ -102,25 +67,6 @@ struct Node {
     weight: Weight,
     /// By name.
     children: FxHashMap<usize, usize>,
-}
-
-/// The names of frames, each once.
-#[derive(Debug, Default)]
-struct Names {
-    ids: FxHashMap<(String, Kind), usize>,
-    list: Vec<(String, Kind)>,
-}
-
-impl Names {
-    fn id(&mut self, name: String, kind: Kind) -> usize {
-        let key = (name, kind);
-        if let Some(&id) = self.ids.get(&key) {
-            return id;
-        }
-        self.list.push(key.clone());
-        self.ids.insert(key, self.list.len() - 1);
-        self.list.len() - 1
-    }
 }
 
 /// A tree of stacks under way.
@@ -134,17 +80,20 @@ struct Tree {
 
 impl Tree {
     fn add(&mut self, stacks: &Stacks, event: &EventStacks, is_before: bool) {
-        let ids: Vec<usize> = stacks.functions.iter().map(|f| self.names.id(name(f), Kind::of(f))).collect();
+        let ids: Vec<usize> = stacks.functions.iter().map(|function| self.names.function(function)).collect();
+        let mut outer: FxHashMap<&[Value], Vec<usize>> = FxHashMap::default();
+        // The last value is the leaf's.
         for stack in &event.stacks {
             let weight = match is_before {
                 true => Weight { samples: 0, period: 0, before: stack.period },
                 false => Weight { samples: stack.samples, period: stack.period, before: 0 },
             };
-            let thread = stack.values.first().map(|value| self.names.id(value.to_string(), Kind::Thread));
+            let whose = &stack.values[..stack.values.len().saturating_sub(1)];
+            let outer = outer.entry(whose).or_insert_with(|| self.names.outermost(&stacks.keys, stack));
             let functions = stack.functions.iter().rev().filter_map(|f| ids.get(f.0 as usize).copied());
             let mut at = 0;
             self.grow(at, weight);
-            for name in thread.into_iter().chain(functions).take(DEEPEST) {
+            for name in outer.iter().copied().chain(functions).take(DEEPEST) {
                 let next = self.nodes.len();
                 let child = *self.nodes[at].children.entry(name).or_insert(next);
                 if child == next {
@@ -174,11 +123,11 @@ impl Graph {
         }
         let root = tree.nodes[0].weight;
         (tree.total, tree.total_before) = (root.period, root.before);
-        let mut graph = Graph { event: event.name.clone(), frames: Vec::new(), small: 0, gone: 0.0 };
+        let mut graph = Graph { event: event.name.clone(), ..Graph::default() };
         if root.period == 0 {
             return graph;
         }
-        let order = alphabetical(&tree.names.list);
+        let order = tree.names.alphabetical();
         let narrowest = narrowest(&tree);
         graph.place(&tree, &order, narrowest, before.is_some());
         graph
@@ -195,7 +144,7 @@ impl Graph {
         while let Some((at, name, depth, start)) = waiting.pop() {
             let node = &tree.nodes[at];
             let (name, kind) = match name {
-                Some(id) => tree.names.list[id].clone(),
+                Some(id) => tree.names.get(id),
                 None => ("all".to_owned(), Kind::Thread),
             };
             let Weight { samples, period, .. } = node.weight;
@@ -248,31 +197,25 @@ impl Graph {
     }
 }
 
-/// The rank of every name.
-fn alphabetical(names: &[(String, Kind)]) -> Vec<usize> {
-    let mut sorted: Vec<usize> = (0..names.len()).collect();
-    sorted.sort_by(|&a, &b| names[a].cmp(&names[b]));
-    let mut order = vec![0; names.len()];
-    for (rank, id) in sorted.into_iter().enumerate() {
-        order[id] = rank;
-    }
-    order
-}
-
-/// The smallest period of a frame that is drawn: so large that no more than [`MOST_FRAMES`] are.
+/// The smallest period of a frame that is drawn: so large that no more are than a browser draws and a file should hold.
 fn narrowest(tree: &Tree) -> u64 {
-    let visible = (tree.total as f64 * NARROWEST).ceil() as u64;
-    let mut periods: Vec<u64> = tree.nodes.iter().map(|node| node.weight.period).collect();
-    if periods.len() <= MOST_FRAMES {
-        return visible.max(1);
-    }
-    periods.sort_unstable_by_key(|&period| std::cmp::Reverse(period));
-    visible.max(periods[MOST_FRAMES].saturating_add(1)).max(1)
+    let visible = ((tree.total as f64 * NARROWEST).ceil() as u64).max(1);
+    let children = tree.nodes.iter().flat_map(|node| &node.children);
+    let mut frames: Vec<(u64, usize)> = children
+        .map(|(&name, &child)| (tree.nodes[child].weight.period, size(tree.names.len_of(name))))
+        .filter(|&(period, _)| period >= visible)
+        .collect();
+    frames.sort_unstable_by_key(|&(period, _)| std::cmp::Reverse(period));
+    let mut bytes = 0;
+    let full = frames.iter().take(MOST_FRAMES).position(|&(_, size)| {
+        bytes += size;
+        bytes > MOST_BYTES
+    });
+    let first_left_out = frames.get(full.unwrap_or(MOST_FRAMES));
+    first_left_out.map_or(visible, |&(period, _)| period.saturating_add(1))
 }
 
-fn name(function: &FunctionName) -> String {
-    match &function.symbol {
-        Value::Text(name) => name.to_string(),
-        address => format!("{address} [{}]", function.dso),
-    }
+/// About how many bytes a frame takes that has a name of this length.
+pub(super) fn size(name: usize) -> usize {
+    AROUND_A_NAME + name.min(LONGEST_NAME) * 5 / 4
 }

@@ -11,27 +11,46 @@ const STYLE: &str = include_str!("page.css");
 
 /// Draws the whole page.
 pub fn html(graph: &Graph, options: &Options, out: &mut String) {
-    let title = Xml(&options.title).to_string();
+    open_page(&options.title, out);
     let samples = graph.frames.first().map_or(0, |root| root.samples);
-    let _ = write!(
+    let (title, event) = (Xml(&options.title), Xml(&graph.event));
+    let _ = writeln!(out, "<header><h1>{title}</h1><p>{samples} samples of {event}</p>");
+    controls(out);
+    out.push_str("</header>\n<main>");
+    picture(graph, options, out);
+    out.push_str("</main>\n");
+    close_page(out);
+}
+
+/// Begins a page: what may run and load in it, and how it looks.
+pub(crate) fn open_page(title: &str, out: &mut String) {
+    let _ = writeln!(
         out,
         r#"<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{title}</title><style>{STYLE}{}</style></head><body>
-<header><h1>{title}</h1><p>{samples} samples of {}</p>
-<label>Search <input id="term" type="search" placeholder="name or pattern" title="/"></label>
-<button id="reset" type="button" title="Esc">Reset zoom</button> <output id="matched"></output></header>
-<main>"#,
+<title>{}</title><style>{STYLE}{}</style></head><body>"#,
+        Xml(title),
         draw::STYLE,
-        Xml(&graph.event)
     );
+}
+
+/// The search field and what else acts on the picture.
+pub(crate) fn controls(out: &mut String) {
+    out.push_str(concat!(
+        r#"<label>Search <input id="term" type="search" placeholder="name or pattern" title="/"></label>"#,
+        r#" <button id="reset" type="button" title="Esc">Reset zoom</button> <output id="matched"></output>"#
+    ));
+}
+
+/// The picture with its legend, and what is to be said of it.
+pub(crate) fn picture(graph: &Graph, options: &Options, out: &mut String) {
     if graph.frames.is_empty() {
         out.push_str("<p>No samples.</p>");
     }
     draw::open(graph, options, draw::height(graph).max(1), out);
     draw::frames(graph, options, 0, out);
-    out.push_str("</svg></main>\n<footer><p id=\"details\" role=\"status\"></p><ul class=\"legend\">");
+    out.push_str("</svg>\n<p id=\"details\" role=\"status\"></p><ul class=\"legend\">");
     for kind in draw::kinds(graph) {
         let colour = draw::colour(kind, kind.name());
         let _ = write!(out, r#"<li><span style="background:{colour}"></span>{}</li>"#, kind.name());
@@ -40,18 +59,24 @@ pub fn html(graph: &Graph, options: &Options, out: &mut String) {
     for remark in remarks(graph, options) {
         let _ = write!(out, "<p>{}</p>", Xml(&remark));
     }
-    let _ = writeln!(
-        out,
-        "<p>Click a frame, or move with the arrow keys and press Enter, to zoom; Esc resets; / searches.</p></footer>\n<script>{}</script></body></html>",
-        draw::SCRIPT
+    out.push_str(
+        "<p>Click a frame, or move with the arrow keys and press Enter, to zoom; Esc resets; / searches.</p>\n",
     );
+}
+
+/// Ends a page.
+pub(crate) fn close_page(out: &mut String) {
+    let _ = writeln!(out, "<script>{}</script></body></html>", draw::SCRIPT);
 }
 
 /// What is to be said of a graph, one sentence each.
 pub(super) fn remarks(graph: &Graph, options: &Options) -> Vec<String> {
     let mut remarks = Vec::new();
+    if graph.by_time {
+        remarks.push("Every thread by itself, from left to right in the order of its samples.".into());
+    }
     if graph.small > 0 {
-        remarks.push(format!("{} functions are too small to show.", graph.small));
+        remarks.push(format!("{} frames are too small to show.", graph.small));
     }
     if graph.frames.iter().any(|frame| frame.change.is_some()) {
         remarks.push("Red: a larger share than before; blue: a smaller one.".into());

@@ -1,4 +1,4 @@
-use xprof_profile::profile::{EventStacks, FunctionId, FunctionName, Stack, Stacks, Value};
+use xprof_profile::profile::{EventStacks, FunctionId, FunctionName, Key, Stack, Stacks, Timed, Value};
 
 use super::*;
 
@@ -17,15 +17,21 @@ fn stacks(list: &[(&str, &[u32], u64)]) -> Stacks {
         period,
     };
     Stacks {
+        keys: vec![Key::Comm, Key::Symbol],
         functions: vec![
             function("main", '.'),
             function("</script><b>\"&\u{7}", '.'),
             function("write", 'k'),
             function("gone", '.'),
         ],
-        events: vec![EventStacks { name: "cycles".into(), stacks: list.iter().map(stack).collect() }],
+        events: vec![EventStacks {
+            name: "cycles".into(),
+            stacks: list.iter().map(stack).collect(),
+            samples: Vec::new(),
+        }],
         unnamed: Vec::new(),
         damaged: 0,
+        untimed: 0,
     }
 }
 
@@ -108,7 +114,7 @@ fn names_act_on_nothing() {
     html(&graph, &options, &mut document);
     for text in [&picture, &document] {
         assert_eq!(text.matches("<script>").count(), 1);
-        assert!(text.contains("&lt;/script&gt;&lt;b&gt;&quot;&amp;\\u{7}\n1 samples, 100.00 %"));
+        assert!(text.contains("&lt;/script&gt;&lt;b&gt;&quot;&amp;\\u{7}\n1 samples, 100.00 %, user"));
         assert!(!text.contains('\u{7}'));
     }
 }
@@ -125,4 +131,81 @@ fn frames_as_json_and_csv() {
     let mut out = String::new();
     csv(&graph, &mut out);
     assert_eq!(out.lines().last(), Some("write,kernel,3,0.000000,1.000000,4,4,"));
+}
+
+#[test]
+fn long_names_and_many_of_them_stay_below_the_limit() {
+    let mut stacks = stacks(&[]);
+    for index in 0..6000u32 {
+        let name = format!("{}{index}", "std::vector<a>".repeat(if index < 1000 { 10 } else { 700 }));
+        stacks.functions[0].symbol = Value::Text(name.into());
+        let function = stacks.functions[0].clone();
+        stacks.functions.push(function);
+        let stack = Stack {
+            values: vec![Value::Text("a".into()), Value::Text("".into())],
+            functions: vec![FunctionId(stacks.functions.len() as u32 - 1)],
+            samples: 1,
+            period: 40_000 - u64::from(index),
+        };
+        stacks.events[0].stacks.push(stack);
+    }
+    let graph = Graph::new(&stacks, &stacks.events[0], None);
+    let mut picture = String::new();
+    svg(&graph, &Options::default(), &mut picture);
+    assert!((1_000_000..2_000_000).contains(&picture.len()), "{}", picture.len());
+    assert!((2000..5000).contains(&graph.small), "{}", graph.small);
+}
+
+#[test]
+fn domains_are_the_outermost_frames_and_inlined_code_has_a_colour() {
+    let mut stacks = stacks(&[("a", &[0], 1), ("a", &[0], 3)]);
+    stacks.keys = vec![Key::Domain, Key::Comm, Key::Symbol];
+    stacks.functions[0].inlined = true;
+    for (stack, domain) in stacks.events[0].stacks.iter_mut().zip(["web", "Domain-0"]) {
+        stack.values.insert(0, Value::Text(domain.into()));
+    }
+    let graph = Graph::new(&stacks, &stacks.events[0], None);
+    let kinds: Vec<(&str, Kind, u64)> = graph.frames.iter().map(|f| (f.name.as_str(), f.kind, f.samples)).collect();
+    let of = |domain, samples| {
+        [(domain, Kind::Domain, samples), ("a", Kind::Thread, samples), ("main", Kind::Inline, samples)]
+    };
+    assert_eq!(kinds, [&[("all", Kind::Thread, 4)][..], &of("Domain-0", 3), &of("web", 1)].concat());
+}
+
+/// The chart of samples of stacks, by (stack, period).
+fn chart(mut stacks: Stacks, samples: &[(u32, u64)]) -> Graph {
+    let timed = |(time, &(stack, period))| Timed { time, period, stack };
+    stacks.events[0].samples = (0..).zip(samples).map(timed).collect();
+    Graph::chart(&stacks, &stacks.events[0])
+}
+
+#[test]
+fn a_chart_has_the_samples_in_their_order() {
+    let stacks = stacks(&[("a", &[0], 0), ("a", &[2, 0], 0), ("b", &[0], 0)]);
+    let graph = chart(stacks, &[(1, 10), (2, 30), (0, 20), (1, 20), (1, 20)]);
+    assert_eq!(
+        places(&graph),
+        [
+            ("all", 0, 0, 1_000_000),
+            ("a", 1, 0, 700_000),
+            ("main", 2, 0, 700_000),
+            ("write", 3, 0, 100_000),
+            ("write", 3, 300_000, 400_000),
+            ("b", 1, 700_000, 300_000),
+            ("main", 2, 700_000, 300_000),
+        ]
+    );
+    assert_eq!((graph.frames[4].samples, graph.frames[2].samples), (2, 4));
+}
+
+#[test]
+fn what_is_narrow_in_a_chart_is_put_together() {
+    let stacks = stacks(&[("a", &[0], 0), ("a", &[2, 0], 0)]);
+    // 100,000 short calls between others, then a long one.
+    let samples: Vec<(u32, u64)> = (0..200_000).map(|i| (i % 2, 1)).chain([(1, 1_000_000)]).collect();
+    let graph = chart(stacks, &samples);
+    let last = &places(&graph)[3..];
+    assert_eq!(last, [("99999 calls too small to show", 3, 1, 83_333), ("write", 3, 166_666, 833_334)]);
+    assert_eq!(graph.small, 99_999);
+    assert!(chart(super::tests::stacks(&[]), &[]).frames.is_empty());
 }

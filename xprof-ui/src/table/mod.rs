@@ -27,12 +27,12 @@ pub struct Options {
 }
 
 /// `part` of `whole` in percent; 0 of nothing.
-fn percent(part: u64, whole: u64) -> f64 {
+pub(crate) fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
 /// The rows that the limit leaves.
-fn shown<'a>(event: &'a EventProfile, options: &Options) -> impl Iterator<Item = &'a Row> {
+pub(crate) fn shown<'a>(event: &'a EventProfile, options: &Options) -> impl Iterator<Item = &'a Row> {
     let (whole, limit, children) = (event.period, options.percent_limit, options.children);
     event.rows.iter().filter(move |row| {
         let weight = if children { row.children } else { row.period };

@@ -139,7 +139,7 @@ fn profile(
             path.display()
         );
     }
-    let Filled { builder, symbolizer, events } = opened.fill(keys, needs, notes)?;
+    let Filled { mut builder, symbolizer, events, .. } = opened.fill(keys, needs, notes)?;
     let profile = builder.finish(&events, &symbolizer, options.children, trees);
     notes.extend(damage(profile.damaged));
     notes.extend(profile.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));

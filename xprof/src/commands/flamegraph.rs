@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use xprof_ui::flame::{self, Graph};
 
 use crate::reading::Reading;
-use crate::stacks::Wanted;
+use crate::stacks::{By, Wanted};
 use crate::{Global, input};
 
 /// Options of `xprof flamegraph`.
@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Colour by change since this recording: red grew, blue shrank
     #[arg(long, value_name = "RECORDING")]
     diff: Option<PathBuf>,
+    /// From left to right the order in time, thread beside thread, and nothing added up
+    #[arg(long, conflicts_with = "diff")]
+    chart: bool,
     /// Draw roots on top
     #[arg(long)]
     inverted: bool,
@@ -54,6 +57,7 @@ impl Options {
             output,
             format: None,
             diff: Some(before),
+            chart: false,
             inverted: false,
             event,
             no_inline,
@@ -125,6 +129,7 @@ fn graph(options: &Options, path: &Path, notes: &mut Vec<String>) -> anyhow::Res
         event: options.event.as_deref(),
         reading: &options.reading,
         inline: !options.no_inline,
+        by: if options.chart { By::Time } else { By::Domain },
     };
     let stacks = wanted(path).read(notes)?;
     let event = wanted(path).choose(&stacks, notes)?;
@@ -133,5 +138,9 @@ fn graph(options: &Options, path: &Path, notes: &mut Vec<String>) -> anyhow::Res
         (Some(stacks), Some(before)) => wanted(before).choose(stacks, notes)?.map(|event| (stacks, event)),
         _ => None,
     };
-    Ok(event.map_or_else(Graph::default, |event| Graph::new(&stacks, event, before)))
+    Ok(match event {
+        Some(event) if options.chart => Graph::chart(&stacks, event),
+        Some(event) => Graph::new(&stacks, event, before),
+        None => Graph::default(),
+    })
 }

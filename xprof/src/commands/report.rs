@@ -1,5 +1,7 @@
 //! `xprof report`: where the samples of a recording fell.
 
+mod page;
+
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +25,10 @@ pub(crate) struct Options {
     /// Print the table as text
     #[arg(long)]
     stdio: bool,
+    /// Write one page that opens anywhere: summary, warnings, flame graph, samples over time, table, environment (`-`:
+    /// standard output)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stdio", "tui", "trees", "format"])]
+    html: Option<PathBuf>,
     /// Call trees: caller (what each function calls, or with --no-children the way to it), callee (what calls it), flat
     /// (every stack), none; a number leaves out nodes below that percentage (caller,2; the default is 0.5)
     #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, default_missing_value = "caller", value_parser = trees)]
@@ -115,6 +121,9 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     if options.tui {
         bail!("the terminal browser (--tui) is not available in this version; print the table: xprof report --stdio");
     }
+    if let Some(path) = &options.html {
+        return page::run(&options, path, global);
+    }
     let mut notes = Vec::new();
     let (profile, children) = profile(&options, &mut notes)?;
     let view = table::Options {
@@ -152,7 +161,7 @@ fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profil
     };
     let stacks = has_chains && (children || trees.is_some());
     let keys = options.keys(&opened.description);
-    let Filled { builder, symbolizer, events } = opened.fill(&keys, stacks, notes)?;
+    let Filled { mut builder, symbolizer, events, .. } = opened.fill(&keys, stacks, notes)?;
     let profile = builder.finish(&events, &symbolizer, children, trees);
     notes.extend(damage(profile.damaged));
     Ok((profile, children))

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::Job;
-use crate::stacks::Wanted;
+use crate::stacks::{By, Wanted};
 
 /// Writes the stacks of one event: the one that is asked for, else the first that has any.
 pub(crate) fn run(job: &mut Job) -> anyhow::Result<()> {
@@ -13,6 +13,7 @@ pub(crate) fn run(job: &mut Job) -> anyhow::Result<()> {
         event: options.event.as_deref(),
         reading: &options.reading,
         inline: !options.no_inline,
+        by: By::Comm,
     };
     let stacks = wanted.read(&mut job.notes)?;
     let mut out = Vec::new();

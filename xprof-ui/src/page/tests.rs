@@ -1,0 +1,106 @@
+use xprof_profile::profile::{EventProfile, FunctionId, FunctionName, Row, Stack, Timed, Unnamed, Value};
+
+use super::*;
+
+const EVIL: &str = "</script><b>\"&\u{7}";
+
+/// A row and stacks on two CPUs, in two domains, with names that mean harm.
+fn profile(samples: u64) -> (Profile, Stacks) {
+    let text = |text: &str| Value::Text(text.into());
+    let row = Row {
+        values: vec![text("a"), text(EVIL)],
+        letter: '.',
+        samples,
+        period: samples * 10,
+        children: samples * 10,
+        nodes: Vec::new(),
+        chains: Vec::new(),
+    };
+    let unnamed = vec![Unnamed { path: "/bin/a".into(), samples: 1, advice: format!("{EVIL}: install it") }];
+    let rows = if samples > 0 { vec![row] } else { Vec::new() };
+    let profile = Profile {
+        keys: vec![Key::Comm, Key::Symbol],
+        has_children: true,
+        trees: None,
+        functions: Vec::new(),
+        events: vec![EventProfile {
+            name: "cycles".into(),
+            samples,
+            period: samples * 10,
+            effective: samples,
+            lost: 2,
+            rows,
+        }],
+        unnamed,
+        damaged: 0,
+        domains: Vec::new(),
+    };
+    let stack = |domain: &str, cpu| Stack {
+        values: vec![text(domain), text("a"), Value::Number(cpu), text(EVIL)],
+        functions: vec![FunctionId(0)],
+        samples: samples / 2,
+        period: samples * 5,
+    };
+    let timed = |time| Timed { time, period: 10, stack: (time % 2) as u32 };
+    let function =
+        FunctionName { symbol: text(EVIL), dso: "a".into(), path: "/bin/a".into(), letter: '.', inlined: false };
+    let stacks = Stacks {
+        keys: vec![Key::Domain, Key::Comm, Key::Cpu, Key::Symbol],
+        functions: vec![function],
+        events: vec![EventStacks {
+            name: "cycles".into(),
+            stacks: vec![stack(EVIL, 0), stack("web", 1)],
+            samples: (0..samples).map(timed).collect(),
+        }],
+        unnamed: Vec::new(),
+        damaged: 0,
+        untimed: 0,
+    };
+    (profile, stacks)
+}
+
+fn drawn(samples: u64) -> String {
+    let (profile, stacks) = profile(samples);
+    let table =
+        table::Options { percent_limit: 0.0, children: true, color: false, notes: vec![format!("note {EVIL}")] };
+    let environment = [("Command", EVIL.to_owned())];
+    let page = Page {
+        profile: &profile,
+        table: &table,
+        stacks: &stacks,
+        event: stacks.events.first().filter(|_| samples > 0),
+        title: EVIL,
+        environment: &environment,
+    };
+    let mut out = String::new();
+    html(&page, &mut out);
+    out
+}
+
+#[test]
+fn names_act_on_nothing() {
+    let page = drawn(1000);
+    assert_eq!(page.matches("<script>").count(), 1);
+    assert_eq!(page.matches("</script>").count(), 1);
+    assert!(!page.contains("<b>") && !page.contains('\u{7}'));
+}
+
+#[test]
+fn every_part_is_there() {
+    let page = drawn(1000);
+    for id in ["summary", "warnings", "flame", "activity", "table", "environment"] {
+        assert_eq!(page.matches(&format!("<section id=\"{id}\"")).count(), 1, "{id}");
+    }
+    assert!(page.contains("<li>2 samples were lost: they are in no table.</li>"));
+    assert!(page.contains(r#"aria-label="CPU 1: 500 samples over time""#), "{page}");
+    assert!(page.contains(r#"aria-label="web: 500 samples over time""#));
+    assert!(
+        page.contains(r#"<td class="n">100.00 %</td><td class="n">100.00 %</td><td class="n">1000</td><td>a</td>"#)
+    );
+}
+
+#[test]
+fn a_page_of_nothing_says_so() {
+    let page = drawn(0);
+    assert!(page.contains("<p>No samples.</p>") && page.ends_with("</html>\n"));
+}

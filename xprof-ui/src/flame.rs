@@ -11,8 +11,8 @@ mod graph;
 mod kind;
 mod page;
 
-pub(crate) use draw::Xml;
 pub use draw::svg;
+pub(crate) use draw::{Xml, shortened};
 pub use frames::{csv, json};
 pub use graph::{Frame, Graph};
 pub use kind::Kind;

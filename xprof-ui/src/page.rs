@@ -98,7 +98,11 @@ fn warnings(page: &Page<'_>, out: &mut String) {
     let lost: u64 = page.profile.events.iter().map(|event| event.lost).sum();
     let lost = (lost > 0).then(|| format!("{lost} samples were lost: they are in no table."));
     let unnamed = page.profile.unnamed.iter().map(|u| format!("{} samples without names: {}", u.samples, u.advice));
-    let all: Vec<String> = lost.into_iter().chain(page.table.notes.iter().cloned()).chain(unnamed).collect();
+    let cut = page.profile.events.iter().filter(|event| event.truncated > 0).map(|event| {
+        let (cut, whole, name) = (event.truncated, event.samples, &event.name);
+        format!("{cut} of {whole} stacks of {name} are larger than what was copied of them and end in [truncated].")
+    });
+    let all: Vec<String> = lost.into_iter().chain(cut).chain(page.table.notes.iter().cloned()).chain(unnamed).collect();
     if all.is_empty() {
         return;
     }

@@ -28,11 +28,11 @@ pub(crate) struct Naming {
     /// Xen's symbols: a copy of its /proc/xen/xensyms
     #[arg(long, value_name = "FILE")]
     xensyms: Option<PathBuf>,
+    /// Look for source files below this directory first, by the longest end of their path that is there
+    #[arg(long, value_name = "DIR,..", value_delimiter = ',')]
+    source_path: Vec<PathBuf>,
     #[command(flatten)]
     guests: GuestOptions,
-    /// Where sources are, for the views that show them.
-    #[arg(skip)]
-    pub(crate) sources: Vec<PathBuf>,
     /// Servers of debug information: for views of recordings, which can wait. What is live cannot.
     #[arg(skip)]
     downloads: Option<Arc<Debuginfod>>,
@@ -56,7 +56,7 @@ impl Naming {
     pub(crate) fn supplier(&self, description: &Description) -> Arc<FileSupplier> {
         let mut supplier = FileSupplier::new(self.symfs.clone(), self.kallsyms.clone(), self.vmlinux.clone());
         let entries = &description.features.build_ids;
-        supplier.sources.clone_from(&self.sources);
+        supplier.sources.clone_from(&self.source_path);
         supplier.perf_maps = entries.iter().filter_map(|e| Some((process_of_map(&e.path)?, id(e)))).collect();
         supplier.guests = self.guests.files(description);
         supplier.xensyms = self.xensyms.clone();

@@ -130,7 +130,7 @@ fn label(frame: &Frame) -> String {
 }
 
 /// A name, its middle left out where it is very long.
-fn shortened(name: &str) -> Cow<'_, str> {
+pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
     if name.len() <= LONGEST_NAME {
         return Cow::Borrowed(name);
     }

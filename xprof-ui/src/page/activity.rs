@@ -43,7 +43,7 @@ pub(super) fn table(stacks: &Stacks, event: &EventStacks, key: Key, before: &str
     let _ = write!(
         out,
         "<table class=\"activity\"><caption>By {}: {:.3} s in steps of {:.3} ms; the highest has {highest} samples.</caption><tbody>",
-        key.name(),
+        key.heading(),
         seconds(activity.step.saturating_mul(STEPS as u64)),
         seconds(activity.step) * 1e3,
     );

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xprof_profile::profile::{EventProfile, Key, Profile, Row};
 
-use crate::flame::Xml;
+use crate::flame::{Xml, shortened};
 use crate::table::{self, percent, shown};
 
 /// Rows that a page has of each event.
@@ -28,7 +28,7 @@ pub(super) fn table(profile: &Profile, event: &EventProfile, options: &table::Op
     out.push_str("</tr></thead><tbody>\n");
     for row in rows.iter().take(MOST_ROWS) {
         let symbol = profile.keys.iter().zip(&row.values).find(|(key, _)| **key == Key::Symbol);
-        let name = symbol.map(|(_, value)| Xml(&value.to_string()).to_string());
+        let name = symbol.map(|(_, value)| Xml(&shortened(&value.to_string())).to_string());
         let _ = match &name {
             Some(name) => write!(out, r#"<tr data-name="{name}">"#),
             None => write!(out, "<tr>"),
@@ -48,7 +48,7 @@ pub(super) fn table(profile: &Profile, event: &EventProfile, options: &table::Op
                         row.letter
                     )
                 }
-                _ => write!(out, "<td>{}</td>", Xml(&text)),
+                _ => write!(out, "<td>{}</td>", Xml(&shortened(&text))),
             };
         }
         out.push_str("</tr>\n");

@@ -28,6 +28,7 @@ fn profile(samples: u64) -> (Profile, Stacks) {
             samples,
             period: samples * 10,
             effective: samples,
+            truncated: 3,
             lost: 2,
             rows,
         }],
@@ -92,6 +93,8 @@ fn every_part_is_there() {
         assert_eq!(page.matches(&format!("<section id=\"{id}\"")).count(), 1, "{id}");
     }
     assert!(page.contains("<li>2 samples were lost: they are in no table.</li>"));
+    let cut = "<li>3 of 1000 stacks of cycles are larger than what was copied of them and end in [truncated].</li>";
+    assert!(page.contains(cut));
     assert!(page.contains(r#"aria-label="CPU 1: 500 samples over time""#), "{page}");
     assert!(page.contains(r#"aria-label="web: 500 samples over time""#));
     assert!(

@@ -36,9 +36,6 @@ pub(crate) struct Options {
     /// Show instructions, and before them the source lines that they were written on
     #[arg(long, overrides_with_all = ["asm", "source"])]
     both: bool,
-    /// Look for source files below this directory first, by the longest end of their path that is there
-    #[arg(long, value_name = "DIR,..", value_delimiter = ',')]
-    source_path: Vec<PathBuf>,
     /// Leave out functions below this share of their event
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     percent_limit: f64,
@@ -60,8 +57,7 @@ impl Options {
 }
 
 /// Runs `xprof annotate`.
-pub(crate) fn run(mut options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    options.reading.naming.sources = std::mem::take(&mut options.source_path);
+pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     let mut notes = Vec::new();
     let (functions, symbolizer) = functions(&options, &mut notes)?;
     if functions.list.is_empty() && !options.symbols.is_empty() {

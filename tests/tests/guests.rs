@@ -270,3 +270,47 @@ fn domains_are_the_outermost_frames_of_a_flame_graph() {
         assert!(page.contains(&format!("aria-label=\"{name}: {samples} samples over time\"")), "{name}");
     }
 }
+
+#[test]
+fn domains_and_their_vcpus_stay_in_exports() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recording(dir.path());
+    let export = |form: &str| {
+        let to = dir.path().join(form);
+        stdout(Command::new(xprof()).args(["export", "-q", "--to", form, "-i"]).arg(&path).arg("-o").arg(&to));
+        to
+    };
+    let pprof = export("pprof");
+    let tags = stdout(Command::new("go").args(["tool", "pprof", "-tags"]).arg(&pprof).env("HOME", dir.path()));
+    let of_domains =
+        tags.split_once("domain: Total ").unwrap_or_else(|| panic!("{tags}")).1.split("\n\n").next().unwrap();
+    for domain in ["web", "db", "Domain-0"] {
+        assert!(
+            of_domains.contains(&format!(": {domain}\n")) || of_domains.ends_with(&format!(": {domain}")),
+            "{tags}"
+        );
+    }
+    let read = |form| std::fs::read_to_string(export(form)).unwrap();
+    let speedscope: Value = serde_json::from_str(&read("speedscope")).unwrap();
+    let profile = &speedscope["profiles"][0];
+    let frame = |id: &Value| speedscope["shared"]["frames"][id.as_u64().unwrap() as usize]["name"].as_str().unwrap();
+    let mut periods = std::collections::BTreeMap::new();
+    for (way, weight) in profile["samples"].as_array().unwrap().iter().zip(profile["weights"].as_array().unwrap()) {
+        let (domain, vcpu) = (frame(&way[0]), frame(&way[1]));
+        assert!(domain == "Domain-0" || vcpu.starts_with("vCPU "), "{domain} {vcpu}");
+        *periods.entry(domain).or_insert(0) += weight.as_u64().unwrap();
+    }
+    assert_eq!(periods.into_iter().collect::<Vec<_>>(), [("Domain-0", 10_000), ("db", 10_000), ("web", 50_000)]);
+    let callgrind = stdout(
+        Command::new("callgrind_annotate").args(["--inclusive=yes", "--threshold=100"]).arg(export("callgrind")),
+    );
+    assert!(
+        callgrind.lines().any(|line| line.trim_start().starts_with("50,000") && line.contains("[domain]:web [")),
+        "{callgrind}"
+    );
+    for (form, list, name) in [("firefox", "threads", "processName"), ("chrome", "traceEvents", "args")] {
+        let document: Value = serde_json::from_str(&read(form)).unwrap();
+        let found = document[list].as_array().unwrap().iter().any(|entry| entry[name].to_string().contains("web: "));
+        assert!(found, "{form}");
+    }
+}

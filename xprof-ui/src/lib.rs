@@ -3,6 +3,7 @@
 
 pub mod annotate;
 pub mod diff;
+pub mod export;
 pub mod flame;
 pub mod folded;
 pub mod page;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
+use xprof_perfdata::header::Description;
 use xprof_profile::profile::{EventStacks, Key, Stacks, has_domains};
 
 use crate::reading::{Filled, Reading, damage};
@@ -30,6 +31,30 @@ pub(crate) enum By {
     Domain,
     /// Domain, and the thread; with the times of the samples.
     Time,
+    /// Domain and vCPU, and name of the thread.
+    Vcpu,
+    /// Domain and vCPU, name of the thread, process and thread.
+    Thread,
+    /// The same with the times of the samples.
+    ThreadTime,
+}
+
+impl By {
+    fn has_times(self) -> bool {
+        matches!(self, By::Time | By::ThreadTime)
+    }
+
+    fn keys(self, has_domains: bool) -> Vec<Key> {
+        let (outer, inner): (&[Key], &[Key]) = match self {
+            By::Comm => (&[], &[]),
+            By::Domain => (&[Key::Domain], &[]),
+            By::Time => (&[Key::Domain], &[Key::Tid]),
+            By::Vcpu => (&[Key::Domain, Key::Vcpu], &[]),
+            By::Thread | By::ThreadTime => (&[Key::Domain, Key::Vcpu], &[Key::Pid, Key::Tid]),
+        };
+        let outer = outer.iter().filter(|_| has_domains);
+        outer.chain(&[Key::Comm]).chain(inner).chain(&[Key::Symbol]).copied().collect()
+    }
 }
 
 /// What is said of samples that a view by time does not show.
@@ -40,18 +65,21 @@ pub(crate) fn untimed(samples: u64) -> Option<String> {
 impl Wanted<'_> {
     /// Reads the stacks; `notes` says what makes them partial.
     pub(crate) fn read(&self, notes: &mut Vec<String>) -> anyhow::Result<Stacks> {
+        Ok(self.read_all(notes)?.0)
+    }
+
+    /// Reads the stacks, and what the recording says of itself.
+    pub(crate) fn read_all(&self, notes: &mut Vec<String>) -> anyhow::Result<(Stacks, Description)> {
         let mut opened = self.reading.open(self.input)?;
         let has_chains = opened.has_chains();
-        let domain = (self.by != By::Comm && has_domains(&opened.description)).then_some(Key::Domain);
-        let thread = (self.by == By::Time).then_some(Key::Tid);
-        let keys: Vec<Key> = domain.into_iter().chain([Key::Comm]).chain(thread).chain([Key::Symbol]).collect();
-        opened.times = self.by == By::Time;
-        let Filled { mut builder, symbolizer, events, .. } = opened.fill(&keys, has_chains, notes)?;
+        let keys = self.by.keys(has_domains(&opened.description));
+        opened.times = self.by.has_times();
+        let Filled { mut builder, symbolizer, events, ended } = opened.fill(&keys, has_chains, notes)?;
         let stacks = builder.stacks(&events, &symbolizer, self.inline);
         notes.extend(damage(stacks.damaged));
         notes.extend(untimed(stacks.untimed));
         notes.extend(stacks.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
-        Ok(stacks)
+        Ok((stacks, ended))
     }
 
     /// The event that was asked for, else the first that has any stacks; `None` when none has.

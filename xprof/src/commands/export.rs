@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use crate::export::{Job, folded};
+use crate::export::Job;
 use crate::reading::Reading;
 use crate::{Global, input};
 
@@ -17,11 +17,11 @@ pub(crate) struct Options {
     pub(crate) input: PathBuf,
     /// The form to write
     #[arg(long, value_name = "FORM")]
-    to: Form,
+    pub(crate) to: Form,
     /// Where to write it [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Only this event [default: the first that has samples]
+    /// Only this event [default: all; for folded, firefox and chrome the first that has samples]
     #[arg(short, long, value_name = "EVENT")]
     pub(crate) event: Option<String>,
     /// Leave functions that were compiled into others out of stacks
@@ -36,15 +36,22 @@ pub(crate) struct Options {
 pub(crate) enum Form {
     /// One line a stack, for flame graph programs: comm;outermost;..;leaf PERIOD
     Folded,
+    /// pprof's profile.proto, compressed, for `go tool pprof` and its kin: samples and periods, labelled domain, vcpu, comm, pid, tid
+    Pprof,
+    /// The Firefox Profiler's JSON, for profiler.firefox.com and `samply load`: every sample at its time
+    Firefox,
+    /// JSON for www.speedscope.app
+    Speedscope,
+    /// Functions and calls, for kcachegrind and callgrind_annotate
+    Callgrind,
+    /// Chrome's trace events, for Perfetto and chrome://tracing: functions as spans between samples (seen read by speedscope alone)
+    Chrome,
 }
 
 /// Runs `xprof export`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    let form = options.to;
     let mut job = Job { options, notes: Vec::new() };
-    match form {
-        Form::Folded => folded::run(&mut job)?,
-    }
+    job.run()?;
     for note in job.notes.iter().filter(|_| !global.quiet) {
         eprintln!("xprof: {note}");
     }

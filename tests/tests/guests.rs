@@ -314,3 +314,93 @@ fn domains_and_their_vcpus_stay_in_exports() {
         assert!(found, "{form}");
     }
 }
+
+/// A recording of these records, which say what they like.
+fn written(path: &Path, form: &GuestForm, bytes: &[u8]) {
+    let file = File::create(path).unwrap();
+    let mut writer = Writer::<File>::begin(Output::File(file), &form.events(), &Features::default()).unwrap();
+    writer.records(bytes).unwrap();
+    writer.finish(&Features::default()).unwrap();
+}
+
+/// The report of a recording with little memory (1 GiB of addresses) and time.
+fn bounded_report(path: &Path) -> Value {
+    let mut command = Command::new("prlimit");
+    command.args(["--as=1073741824", "--cpu=60"]).arg(xprof());
+    command.args(["report", "--format", "json", "--no-children", "-s", "domain", "-i"]).arg(path);
+    serde_json::from_str(&stdout(&mut command)).unwrap()
+}
+
+#[test]
+fn ten_thousand_domains_are_ten_thousand_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("perf.data");
+    let options = Options { frequency: 97, call_graph: false, clockid: 1, waiting: false };
+    let domains: Vec<Domain> =
+        (1..=10_000).map(|id| Domain { id, name: format!("d{id}"), vcpus: 1, ..Domain::default() }).collect();
+    let mut form = GuestForm::new(&options, &domains);
+    let mut bytes = Vec::new();
+    form.domains(&domains, 0, &mut bytes).unwrap();
+    for time in 1..=10u64 {
+        for domain in 1..=10_000 {
+            let sample = DomainSample { time, domain, ip: 0x40_1000, period: domain.into(), ..DomainSample::default() };
+            assert!(form.sample(Kind::Running, &sample, &mut bytes));
+        }
+    }
+    written(&path, &form, &bytes);
+    let report = bounded_report(&path);
+    let rows = rows(&report, &["domain"]);
+    assert_eq!(rows.len(), 10_000);
+    assert!(rows.iter().all(|(_, samples, _)| *samples == 10));
+    // 10 * (1 + .. + 10,000), the largest first.
+    assert_eq!(rows.iter().map(|(.., period)| period).sum::<u64>(), 500_050_000);
+    assert_eq!(rows[0].2, 100_000);
+}
+
+#[test]
+fn an_id_index_that_lies_changes_no_sums() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("perf.data");
+    let options = Options { frequency: 97, call_graph: false, clockid: 1, waiting: false };
+    let domain = Domain { id: 1, name: "web".into(), vcpus: 2, ..Domain::default() };
+    let mut form = GuestForm::new(&options, std::slice::from_ref(&domain));
+    let mut honest = Vec::new();
+    form.domain(&domain, 0, &mut honest).unwrap();
+    let size = usize::from(u16::from_ne_bytes([honest[6], honest[7]]));
+    let index = &honest[..size];
+    let mut samples = Vec::new();
+    for time in 1..=100u64 {
+        let vcpu = (time % 2) as u32;
+        let sample = DomainSample { time, domain: 1, vcpu, ip: 0x40_1000, period: 10, ..DomainSample::default() };
+        assert!(form.sample(Kind::Running, &sample, &mut samples));
+    }
+    // Words of the record: its head, the number of entries (2), their ids, event, CPU and task, then machines and vCPUs.
+    let lie = |at: usize, word: u64| {
+        let mut index = index.to_vec();
+        index[8 * at..8 * at + 8].copy_from_slice(&word.to_ne_bytes());
+        index
+    };
+    let lies = [
+        index.to_vec(),
+        lie(1, u64::MAX),
+        lie(1, 0),
+        lie(1, 1 << 40),
+        lie(2, 0),
+        lie(3, 1 << 40),
+        lie(4, 99),
+        lie(10, u64::MAX),
+        lie(10, 0),
+        lie(11, u64::MAX),
+        lie(11, 8191),
+        index[..size - 8].to_vec(),
+    ];
+    for (number, mut lie) in lies.into_iter().enumerate() {
+        let size = lie.len() as u16;
+        lie[6..8].copy_from_slice(&size.to_ne_bytes());
+        let bytes = [&lie, &honest[usize::from(u16::from_ne_bytes([honest[6], honest[7]]))..], &samples].concat();
+        written(&path, &form, &bytes);
+        let report = bounded_report(&path);
+        let sums = rows(&report, &["domain"]).iter().fold((0, 0), |(n, sum), row| (n + row.1, sum + row.2));
+        assert_eq!(sums, (100, 1000), "lie {number}: {report}");
+    }
+}

@@ -99,6 +99,20 @@ impl Cache {
         }
     }
 
+    /// Keeps the names of the running Xen, which dom0 alone can read; its part of the table of build ids.
+    pub(super) fn add_xensyms(&self, notes: &mut Vec<String>) -> Option<BuildIdEntry> {
+        let mut names = fs::File::open("/proc/xen/xensyms").ok()?;
+        let id = file::read_small(Path::new("/sys/hypervisor/properties/buildid"), 4096).ok()?;
+        let build_id = bytes_of(String::from_utf8_lossy(&id).trim())?;
+        if !self.has(&build_id, "kallsyms")
+            && let Err(error) = self.add(supply::HYPERVISOR, &build_id, "kallsyms", &mut names)
+        {
+            notes.push(format!("cannot keep Xen's symbols: {error}"));
+            return None;
+        }
+        Some(BuildIdEntry { misc: misc::HYPERVISOR, pid: -1, build_id, path: supply::HYPERVISOR.to_vec() })
+    }
+
     fn link(&self, build_id: &[u8]) -> PathBuf {
         let hex = hex(build_id);
         let (first, rest) = hex.split_at_checked(2).unwrap_or((&hex, "_"));
@@ -108,6 +122,13 @@ impl Cache {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let whole = hex.is_ascii() && !hex.is_empty() && hex.len().is_multiple_of(2);
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).ok();
+    whole.then(|| (0..hex.len()).step_by(2).map(byte).collect())?
 }
 
 /// kptr_restrict shows every address as zero.

@@ -189,6 +189,7 @@ impl Keep {
             if self.vdso {
                 table.extend(cache.add_vdso(notes));
             }
+            table.extend(cache.add_xensyms(notes));
         }
         if census.kernel {
             let machine = Machine::here();

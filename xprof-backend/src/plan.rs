@@ -90,6 +90,8 @@ pub struct Plan {
     pub overwrite: bool,
     /// Events start disabled; [`crate::Session::enable`] turns them on (`-D`, `--control`).
     pub start_disabled: bool,
+    /// Records say whose they are even where there is a single event: another session's stand beside them.
+    pub with_ids: bool,
 }
 
 impl Default for Plan {
@@ -106,6 +108,7 @@ impl Default for Plan {
             clockid: None,
             overwrite: false,
             start_disabled: false,
+            with_ids: false,
         }
     }
 }

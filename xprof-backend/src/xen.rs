@@ -2,7 +2,7 @@
 //!
 //! * [`guest_form`]: samples of domains as perf's records.
 //! * [`host`]: its domains; [`xenstore`]: their names.
-//! * [`session`]: the backend; [`tick`]: one look at all vCPUs.
+//! * [`session`]: the backend; [`tick`]: one look at all vCPUs; [`whole`]: with dom0's own events beside it.
 //! * [`stack`]: a guest's stack, through its page tables ([`paging`]), in frames mapped here ([`frames`]).
 
 pub mod frames;
@@ -12,4 +12,5 @@ pub mod paging;
 pub mod session;
 pub mod stack;
 pub mod tick;
+pub mod whole;
 pub mod xenstore;

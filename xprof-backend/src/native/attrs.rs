@@ -86,7 +86,7 @@ pub(crate) fn of_tasks(target: &Target) -> bool {
 
 /// Fills in every event's attr. `max_rate` is `perf_event_max_sample_rate`, Hz.
 pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes: &mut Vec<String>) -> Completed {
-    let lone = groups.iter().map(|group| group.events.len()).sum::<usize>() == 1;
+    let lone = !plan.with_ids && groups.iter().map(|group| group.events.len()).sum::<usize>() == 1;
     let clockid = plan.clockid.unwrap_or(clock::MONOTONIC);
     let tasks = of_tasks(&plan.target);
     let mut events: Vec<Ready> = Vec::new();

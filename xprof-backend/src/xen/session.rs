@@ -3,6 +3,7 @@
 //! It changes nothing on the host: it reads, and maps frames read-only. Ticks are jittered, so that they do not keep step with
 //! a guest's own timer. A tick that was due while another was made is missed and counted, not made up for.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -14,11 +15,11 @@ use xprof_perfdata::domain::{Domain, Domains};
 use super::frames::FrameCache;
 use super::guest_form::{GuestForm, Options};
 use super::host::{Host, kind};
-use super::tick::{Ticks, Vcpu};
+use super::tick::{Pausing, Ticks, Vcpu};
 use crate::plan::{CallGraph, DomainTarget, Plan, Rate, Target};
 use crate::sys::clock;
-use crate::sys::xen::DomainInfo;
 use crate::sys::xen::abi::domain_flag;
+use crate::sys::xen::{DomainInfo, Holder, holder};
 use crate::{Availability, Backend, Description, Drained, Error, Message, Result, Session, Stats};
 
 /// Ticks a second when nothing is said, and at most, Hz.
@@ -107,8 +108,12 @@ struct Sampler {
     ticks: Ticks,
     vcpus: Vec<Vcpu>,
     cache: FrameCache,
+    /// With `--consistent`.
+    holder: Option<Holder>,
     following: Following,
     interval: Duration,
+    /// `CLOCK_*` of the samples.
+    clockid: i32,
     bytes: Vec<u8>,
     control: Arc<Control>,
 }
@@ -125,11 +130,12 @@ struct Control {
 /// The receiver is gone.
 struct Over;
 
-fn now() -> u64 {
-    clock::now(clock::MONOTONIC).unwrap_or(0)
-}
-
 impl Sampler {
+    /// ns on the session's clock.
+    fn now(&self) -> u64 {
+        clock::now(self.clockid).unwrap_or(0)
+    }
+
     /// Begins with a domain: its vCPUs, its frames.
     fn take(&mut self, info: &DomainInfo, name: String, since: u64) -> Domain {
         let kind = kind(info);
@@ -164,7 +170,7 @@ impl Sampler {
         if rename {
             self.following.named_at = Instant::now();
         }
-        let time = now();
+        let time = self.now();
         for at in 0..self.following.followed.len() {
             let known = &self.following.followed[at];
             if known.ended {
@@ -252,14 +258,24 @@ impl Sampler {
                 self.control.missed.fetch_add(1, Ordering::Relaxed);
                 next_tick = started + self.interval;
             } else if (started >= next_tick || stop) && !paused {
-                let time = now();
+                let time = self.now();
                 if was_paused {
                     // What ran while nothing was measured belongs to nobody.
                     self.vcpus.iter_mut().for_each(|vcpu| vcpu.ran = None);
                 }
                 self.cache.trim(started);
-                let Sampler { host, form, ticks, vcpus, cache, bytes, .. } = self;
-                match ticks.tick(&mut host.xen, vcpus, cache, time, form, bytes) {
+                let Sampler { host, form, ticks, vcpus, cache, bytes, holder, .. } = self;
+                let held = holder.is_some();
+                let mut pausing = Pausing { xen: &mut host.xen, holder };
+                let done = ticks.tick(&mut pausing, vcpus, cache, time, form, bytes);
+                if held && holder.is_none() {
+                    ticks.consistent = false;
+                    messages.push(Message::Note(
+                        "the process that pauses domains was killed: stacks are read without pausing from here on"
+                            .into(),
+                    ));
+                }
+                match done {
                     Ok(done) => {
                         self.control.ticks.fetch_add(1, Ordering::Relaxed);
                         self.control.refused.fetch_add(done.refused, Ordering::Relaxed);
@@ -304,8 +320,8 @@ impl Sampler {
                     buffer
                 });
                 let bytes = std::mem::replace(&mut self.bytes, empty.unwrap_or_default());
-                // Records of domains first, which samples of the same moment want.
-                Self::send(out, Message::Drained(Drained { ring: 0, bytes, until: now() }))?;
+                let until = self.now();
+                Self::send(out, Message::Drained(Drained { ring: 0, bytes, until }))?;
                 sent = Instant::now();
             }
             if stop {
@@ -348,6 +364,20 @@ struct XenSession {
     worker: Option<JoinHandle<()>>,
 }
 
+/// Starts what pauses domains; first of all undoes what a killed one has left.
+fn start_holder(host: &mut Host, notes: &mut Vec<String>) -> Result<Holder> {
+    let journals = Path::new(holder::JOURNALS);
+    let failed = |e| Error::os(format!("start the process that pauses domains ({})", journals.display()), e);
+    for left in holder::left(journals).map_err(failed)? {
+        let domain = left.domain;
+        if left.restore(&mut host.xen)? {
+            let domain = domain.unwrap_or_default();
+            notes.push(format!("domain {domain}, which a killed recording had left paused, runs again"));
+        }
+    }
+    Holder::start(&host.xen, journals).map_err(failed)
+}
+
 impl XenSession {
     fn open(plan: &Plan) -> Result<XenSession> {
         let Target::Domains(target) = &plan.target else {
@@ -367,7 +397,7 @@ impl XenSession {
             notes.push(format!("domains are sampled at {MOST_HZ} Hz at most"));
         }
         let hz = hz.clamp(1, MOST_HZ);
-        let clockid = clock::MONOTONIC;
+        let clockid = plan.clockid.unwrap_or(clock::MONOTONIC);
         let stacks = plan.call_graph != CallGraph::None;
         let list = host.xen.domains().map_err(Error::from)?;
         let following = Following {
@@ -396,16 +426,20 @@ impl XenSession {
                 return Err(Error::NoTarget { what: format!("domain {which}") });
             }
         }
+        let stacks_held = target.consistent && stacks;
+        let holder = if stacks_held { Some(start_holder(&mut host, &mut notes)?) } else { None };
         let options = Options { frequency: hz, call_graph: stacks, clockid, waiting: target.waiting };
-        let seed = now() ^ u64::from(std::process::id()) << 32;
+        let seed = clock::now(clock::MONOTONIC).unwrap_or(1) ^ u64::from(std::process::id()) << 32;
         let mut sampler = Sampler {
             host,
             form: GuestForm::new(&options, &[]),
-            ticks: Ticks::new(stacks, target.waiting, seed),
+            ticks: Ticks::new(stacks, target.waiting, stacks_held, seed),
+            holder,
             vcpus: Vec::new(),
             cache: FrameCache::default(),
             following,
             interval: Duration::from_nanos(1_000_000_000 / hz),
+            clockid,
             bytes: Vec::new(),
             control: Arc::default(),
         };

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::frames::FrameCache;
 use super::guest_form::{Callers, DomainSample, GuestForm, Kind, State};
 use super::stack::{self, Stack};
-use crate::sys::xen::{Context, Hypervisor, VcpuInfo, XenError};
+use crate::sys::xen::{Context, Holder, Hypervisor, VcpuInfo, XenError};
 
 /// Rounds of mapping for the walks of one tick: five levels of two address spaces, and some pages of stack.
 const ROUNDS_MAX: u32 = 24;
@@ -46,6 +46,14 @@ pub trait Source {
     fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<(), XenError>;
     /// Maps what walks want.
     fn fetch(&mut self, cache: &mut FrameCache, wanted: &mut Vec<(u16, u64)>);
+    /// Pauses a domain, for a short time at most; false: it was left as it was.
+    fn hold(&mut self, _domain: u16) -> bool {
+        false
+    }
+    /// Unpauses it; true: it has stood still all the time.
+    fn release(&mut self) -> bool {
+        false
+    }
 }
 
 impl Source for Hypervisor {
@@ -59,6 +67,50 @@ impl Source for Hypervisor {
 
     fn fetch(&mut self, cache: &mut FrameCache, wanted: &mut Vec<(u16, u64)>) {
         cache.fetch(self, wanted, Instant::now());
+    }
+}
+
+/// The hypervisor, and what pauses domains for it (`--consistent`).
+#[derive(Debug)]
+pub struct Pausing<'a> {
+    /// Hypercalls.
+    pub xen: &'a mut Hypervisor,
+    /// `None` once it has died.
+    pub holder: &'a mut Option<Holder>,
+}
+
+impl Pausing<'_> {
+    fn told(&mut self, answer: std::io::Result<bool>) -> bool {
+        answer.unwrap_or_else(|_| {
+            if let Some(mut dead) = self.holder.take() {
+                dead.heal(self.xen);
+            }
+            false
+        })
+    }
+}
+
+impl Source for Pausing<'_> {
+    fn vcpus(&mut self, asked: &[(u16, u32)], answers: &mut Vec<Option<VcpuInfo>>) -> Result<(), XenError> {
+        self.xen.vcpus(asked, answers)
+    }
+
+    fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<(), XenError> {
+        self.xen.contexts(asked, answers)
+    }
+
+    fn fetch(&mut self, cache: &mut FrameCache, wanted: &mut Vec<(u16, u64)>) {
+        cache.fetch(self.xen, wanted, Instant::now());
+    }
+
+    fn hold(&mut self, domain: u16) -> bool {
+        let answer = self.holder.as_mut().map(|holder| holder.hold(domain));
+        answer.is_some_and(|answer| self.told(answer))
+    }
+
+    fn release(&mut self) -> bool {
+        let answer = self.holder.as_mut().map(Holder::release);
+        answer.is_some_and(|answer| self.told(answer))
     }
 }
 
@@ -80,12 +132,16 @@ pub struct Ticks {
     pub stacks: bool,
     /// Time of waiting is sampled too.
     pub waiting: bool,
+    /// A stack that may be of two moments is walked again while its domain is paused.
+    pub consistent: bool,
     asked: Vec<(u16, u32)>,
     infos: Vec<Option<VcpuInfo>>,
     after: Vec<Option<VcpuInfo>>,
     moved: Vec<Moved>,
     contexts_asked: Vec<(u16, u32, bool)>,
     contexts: Vec<Option<Context>>,
+    again: Vec<Option<Context>>,
+    held: Vec<usize>,
     walked: Vec<(Stack, bool)>,
     wanted: Vec<(u16, u64)>,
     last: Option<u64>,
@@ -103,8 +159,8 @@ pub struct Done {
 
 impl Ticks {
     /// No tick yet.
-    pub fn new(stacks: bool, waiting: bool, seed: u64) -> Ticks {
-        Ticks { stacks, waiting, random: seed | 1, ..Ticks::default() }
+    pub fn new(stacks: bool, waiting: bool, consistent: bool, seed: u64) -> Ticks {
+        Ticks { stacks, waiting, consistent, random: seed | 1, ..Ticks::default() }
     }
 
     /// The next random number (xorshift64): for jitter and order, nothing else.
@@ -141,6 +197,9 @@ impl Ticks {
         xen.contexts(&self.contexts_asked, &mut self.contexts)?;
         if self.stacks {
             self.walk(xen, vcpus, cache)?;
+            if self.consistent {
+                self.walk_held(xen, vcpus, cache)?;
+            }
         }
         let mut done = Done::default();
         for (index, moved) in self.moved.iter().enumerate() {
@@ -216,6 +275,23 @@ impl Ticks {
             }
         }
         let walking = open.clone();
+        self.rounds(xen, vcpus, cache, open);
+        // Exact is what did not run meanwhile.
+        self.asked.clear();
+        self.asked.extend(walking.iter().map(|&index| {
+            let vcpu = &vcpus[self.moved[index].at];
+            (vcpu.domain, vcpu.vcpu)
+        }));
+        xen.vcpus(&self.asked, &mut self.after)?;
+        for (&index, after) in walking.iter().zip(&self.after) {
+            let before = self.moved[index].info.cpu_time;
+            self.walked[index].1 = after.is_none_or(|after| after.cpu_time != before);
+        }
+        Ok(())
+    }
+
+    /// Walks until nothing is left to be mapped.
+    fn rounds(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu], cache: &mut FrameCache, mut open: Vec<usize>) {
         for _ in 0..ROUNDS_MAX {
             self.wanted.clear();
             open.retain(|&index| {
@@ -234,17 +310,48 @@ impl Ticks {
             }
             xen.fetch(cache, &mut self.wanted);
         }
-        // Exact is what did not run meanwhile.
+    }
+
+    /// Walks the stacks that may be of two moments once more, domain by domain, while the domain stands still. What they
+    /// need is mapped from the first walk, so it does not stand long.
+    fn walk_held(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
+        let torn = (0..self.moved.len()).filter(|index| self.walked[*index].1);
+        let mut torn: Vec<(u16, usize)> = torn.map(|index| (vcpus[self.moved[index].at].domain, index)).collect();
+        torn.sort_unstable();
+        for group in torn.chunk_by(|a, b| a.0 == b.0) {
+            if !xen.hold(group[0].0) {
+                continue;
+            }
+            self.held.clear();
+            self.held.extend(group.iter().map(|(_, index)| *index));
+            let walked = self.walk_group(xen, vcpus, cache);
+            // Whatever Xen said, the domain must run on.
+            let stood_still = xen.release();
+            walked?;
+            for &(_, index) in group {
+                self.walked[index].1 = !stood_still;
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_group(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
+        let group = std::mem::take(&mut self.held);
         self.asked.clear();
-        self.asked.extend(walking.iter().map(|&index| {
+        self.asked.extend(group.iter().map(|&index| {
             let vcpu = &vcpus[self.moved[index].at];
             (vcpu.domain, vcpu.vcpu)
         }));
+        self.contexts_asked.clear();
+        self.contexts_asked.extend(self.asked.iter().map(|&(domain, vcpu)| (domain, vcpu, true)));
         xen.vcpus(&self.asked, &mut self.after)?;
-        for (&index, after) in walking.iter().zip(&self.after) {
-            let before = self.moved[index].info.cpu_time;
-            self.walked[index].1 = after.is_none_or(|after| after.cpu_time != before);
+        xen.contexts(&self.contexts_asked, &mut self.again)?;
+        for ((&index, info), context) in group.iter().zip(&self.after).zip(&self.again) {
+            self.contexts[index] = *context;
+            self.moved[index].info.blocked |= info.is_none_or(|info| info.blocked);
         }
+        self.rounds(xen, vcpus, cache, group.clone());
+        self.held = group;
         Ok(())
     }
 }
@@ -324,7 +431,7 @@ mod tests {
             contexts: vec![at(0x1000), at(0x2000), at(0x3000), None],
             ..Script::default()
         };
-        let mut ticks = Ticks::new(false, false, 1);
+        let mut ticks = Ticks::new(false, false, false, 1);
         let mut out = Vec::new();
         let mut tick = |xen: &mut Script, time| {
             out.clear();
@@ -355,7 +462,7 @@ mod tests {
         // As measured with weights 256:1024 on one pCPU: both are always seen preempted.
         let (form, mut vcpus) = host(2, true);
         let mut xen = Script { contexts: vec![Some(Context::default()); 2], ..Script::default() };
-        let mut ticks = Ticks::new(false, true, 7);
+        let mut ticks = Ticks::new(false, true, false, 7);
         let mut out = Vec::new();
         for n in 0..101u64 {
             xen.infos = vec![info(n * 2, false, false), info(n * 8, false, false)];
@@ -376,7 +483,7 @@ mod tests {
         let (form, mut vcpus) = host(2, true);
         let mut xen =
             Script { infos: vec![info(100, true, false), None], contexts: vec![None; 2], ..Script::default() };
-        let mut ticks = Ticks::new(false, true, 7);
+        let mut ticks = Ticks::new(false, true, false, 7);
         let mut out = Vec::new();
         for cpu_time in [100, 50] {
             xen.infos[0] = info(cpu_time, true, false);

@@ -57,8 +57,8 @@ pub(crate) struct Options {
     /// Every domain of the Xen host, those that appear later too
     #[arg(long, conflicts_with_all = ["domain", "processes", "threads", "all", "cpus", "cgroup", "events", "count", "overwrite"])]
     pub(crate) all_domains: bool,
-    /// Pause a domain while its stack is read, for stacks that are of one moment
-    #[arg(long, hide = true)]
+    /// Pause a domain while its stack is read (10 ms at most), for stacks that are of one moment
+    #[arg(long)]
     pub(crate) consistent: bool,
     /// Record the time that vCPUs wait for a pCPU, too (with --domain or --all-domains)
     #[arg(long)]

@@ -6,6 +6,7 @@ use anyhow::Context;
 use xprof_backend::machine::Machine;
 use xprof_backend::sys::clock;
 use xprof_backend::{Description, event, proc};
+use xprof_perfdata::domain::{RUNNING_EVENT, WAITING_EVENT};
 use xprof_perfdata::feature::{ClockData, Features, GroupDesc};
 
 use super::plan::Recording;
@@ -24,7 +25,7 @@ pub(crate) fn features(machine: &Machine, session: &Description, recording: &Rec
     features.tracing_data = proc::tracing_data(machine, specs).context("cannot describe the tracepoints")?;
     features.version = Some(VERSION.into());
     features.cmdline = command_line();
-    features.group_desc = group_desc(groups);
+    features.group_desc = group_desc(groups, first_asked(session));
     features.clock_data = session.clockid.and_then(clock_data);
     // No CLOCKID: the attrs name the clock, CLOCK_DATA places it, and hotspot warns of the section.
     Ok(features)
@@ -35,7 +36,7 @@ pub(crate) fn of_nowhere(recording: &Recording) -> Features {
     Features {
         version: Some(VERSION.into()),
         cmdline: command_line(),
-        group_desc: group_desc(&recording.plan.events),
+        group_desc: group_desc(&recording.plan.events, 0),
         ..Features::default()
     }
 }
@@ -44,9 +45,14 @@ fn command_line() -> Vec<String> {
     std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect()
 }
 
-/// The groups of more than one event, by the index of their leader.
-fn group_desc(groups: &[event::EventGroup]) -> Vec<GroupDesc> {
-    let mut leader = 0;
+/// Index of the first event that was asked for: those of domains stand in front.
+fn first_asked(session: &Description) -> u32 {
+    let of_domains = |name: &str| matches!(name, RUNNING_EVENT | WAITING_EVENT);
+    session.events.list().iter().take_while(|event| of_domains(&event.name)).count() as u32
+}
+
+/// The groups of more than one event, by the index of their leader; `leader` is the first group's.
+fn group_desc(groups: &[event::EventGroup], mut leader: u32) -> Vec<GroupDesc> {
     let mut list = Vec::new();
     for group in groups {
         let members = u32::try_from(group.events.len()).unwrap_or(u32::MAX);

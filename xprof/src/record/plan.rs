@@ -97,6 +97,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         clockid: options.clock,
         overwrite: options.overwrite,
         start_disabled: options.delay.is_some_and(|ms| ms != 0),
+        with_ids: false,
     };
     let to_stdout = options.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
     Ok(Recording {
@@ -149,10 +150,8 @@ fn check(options: &Options) -> Result<(), Failure> {
     if options.off_cpu && !has_domains(options) {
         return Err(Failure::usage("--off-cpu is of domains: name them with --domain, or all with --all-domains"));
     }
-    if options.consistent {
-        return Err(Failure::usage(
-            "--consistent is not available in this version: stacks that may be torn are marked",
-        ));
+    if options.consistent && !options.stacks && options.call_graph.is_none() {
+        return Err(Failure::usage("--consistent pauses domains while their stacks are read: add -g"));
     }
     if options.domain.iter().any(String::is_empty) {
         return Err(Failure::usage("--domain wants ids, names or UUIDs of domains separated by commas"));

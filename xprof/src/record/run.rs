@@ -8,11 +8,13 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, never, select};
 use xprof_backend::machine::Machine;
 use xprof_backend::native::Native;
-use xprof_backend::plan::{CallGraph, Target};
+use xprof_backend::plan::{CallGraph, Plan, Target};
 use xprof_backend::replay::Replay;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal};
+use xprof_backend::sys::xen::is_dom0;
 use xprof_backend::xen::session::Xen;
+use xprof_backend::xen::whole::WholeHost;
 use xprof_backend::{Backend, Drained, Message, Session, Stats};
 use xprof_perfdata::feature::Features;
 
@@ -57,6 +59,8 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     }
     let backend: Box<dyn Backend> = match &recording.backend {
         BackendChoice::Auto if matches!(recording.plan.target, Target::Domains(_)) => Box::new(Xen),
+        // In dom0 everything is the whole host.
+        BackendChoice::Auto if is_whole_host(&recording.plan) => Box::new(WholeHost::default()),
         BackendChoice::Auto | BackendChoice::Native => Box::new(Native::new()),
         BackendChoice::Xen => Box::new(Xen),
         BackendChoice::Replay(path) => Box::new(Replay::new(path)),
@@ -116,6 +120,11 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     let finished = run.finish(end);
     signal::release(&SIGNALS);
     finished
+}
+
+/// Everything that runs is asked for, in the dom0 of a Xen host. CPUs that are named are dom0's own.
+fn is_whole_host(plan: &Plan) -> bool {
+    plan.target == Target::System && plan.cpus.is_none() && !plan.overwrite && is_dom0(&Machine::here())
 }
 
 /// A recording that runs.

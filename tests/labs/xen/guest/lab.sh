@@ -16,3 +16,17 @@ create() {
     rm -f "/var/log/xen/console/guest-$guest.log"
     xl create -q "/etc/xen/$guest.cfg" "$@" && up "$guest"
 }
+
+# paused: the names of the paused domains.
+paused() {
+    xl list | awk 'NR > 1 && $5 ~ /p/ { print $1 }' | xargs
+}
+
+# enough FILE BYTES: waits until it has so many, a minute at most.
+enough() {
+    for try in $(seq 600); do
+        [ "$(stat -c %s "$1" 2>/dev/null || echo 0)" -ge "$2" ] && return
+        usleep 100000
+    done
+    return 1
+}

@@ -139,7 +139,7 @@ pub(super) struct MmapBatch {
 
 /// `struct multicall_entry`.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct MulticallEntry {
     pub(super) op: u64,
     pub(super) result: i64,
@@ -148,7 +148,7 @@ pub(super) struct MulticallEntry {
 
 /// `struct xen_domctl` up to its union, which has 128 bytes.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Domctl {
     pub(super) command: u32,
     pub(super) version: u32,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
@@ -25,6 +25,11 @@ pub(super) trait Gate: fmt::Debug + Send + Sync {
 
     /// Hypercall-safe memory, zeroed.
     fn buffer(&self, len: usize) -> io::Result<Buffer>;
+
+    /// The door itself, for another process; a stand-in has none.
+    fn privcmd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Maps frames of a domain, at most [`BATCH_MAX`], read-only.
     fn map(&self, domain: u16, frames: &[u64]) -> io::Result<Mapping>;
@@ -75,6 +80,10 @@ impl Gate for Privcmd {
             }
             None => Buffer::anonymous(len),
         }
+    }
+
+    fn privcmd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.privcmd.as_fd())
     }
 
     fn map(&self, domain: u16, frames: &[u64]) -> io::Result<Mapping> {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::mem::offset_of;
+use std::os::fd::BorrowedFd;
 
 use super::abi::{
     self, AffinityCall, Bitmap, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo, PmuParams, PoolCall,
@@ -188,6 +189,10 @@ impl Hypervisor {
     /// Versions of domctl and sysctl.
     pub fn interfaces(&self) -> (u32, u32) {
         (self.domctl, self.sysctl)
+    }
+
+    pub(super) fn privcmd(&self) -> Option<BorrowedFd<'_>> {
+        self.gate.privcmd()
     }
 
     /// One trip through privcmd that does nothing: what other calls are compared with.

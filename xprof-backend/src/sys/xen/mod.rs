@@ -8,14 +8,18 @@
 //! * [`gate`]: the seam: `/dev/xen/privcmd` itself, or a stand-in for tests.
 //! * [`memory`]: memory that Xen may write to, and mapped frames of guests.
 //! * [`hypervisor`]: the calls as safe, bounded functions.
+//! * [`holder`]: a process that pauses domains, and unpauses them whatever happens.
 
 pub mod abi;
 mod error;
 pub mod gate;
-
+pub mod holder;
 pub mod hypervisor;
 pub mod memory;
+#[cfg(test)]
+mod tests;
 
 pub use error::{XenError, is_dom0, on_xen};
+pub use holder::Holder;
 pub use hypervisor::{Context, DomainInfo, Hypervisor, PoolInfo, VcpuInfo};
 pub use memory::Mapping;

@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::json;
 use xprof_backend::msr::{Class, cpu};
 use xprof_backend::native::msr::Places;
 use xprof_backend::native::msr::journal::{self, Change, Left, Outcome};
+use xprof_backend::sys::xen::{Hypervisor, holder};
 
 use super::Options;
 use crate::commands::report::OutputFormat;
@@ -29,14 +32,32 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     for left in left {
         all.extend(left.restore(&places)?);
     }
+    let paused = if options.journals.is_none() { unpause()? } else { Vec::new() };
     let text = match options.format {
-        OutputFormat::Text => text(&all),
-        OutputFormat::Json => json(&all),
+        OutputFormat::Text => text(&all, &paused),
+        OutputFormat::Json => json(&all, &paused),
         OutputFormat::Csv => csv(&all),
     };
     out.write_all(text.as_bytes())?;
     let failed = all.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Domains that a killed `record --consistent` has left paused run again.
+fn unpause() -> anyhow::Result<Vec<u16>> {
+    let left = holder::left(Path::new(holder::JOURNALS)).context("cannot read what was paused")?;
+    let mut domains = Vec::new();
+    if left.is_empty() {
+        return Ok(domains);
+    }
+    let mut xen = Hypervisor::open().map_err(xprof_backend::Error::from)?;
+    for left in left {
+        let domain = left.domain;
+        if left.restore(&mut xen).map_err(xprof_backend::Error::from)? {
+            domains.extend(domain);
+        }
+    }
+    Ok(domains)
 }
 
 fn name(msr: u32) -> &'static str {
@@ -69,15 +90,18 @@ fn words(outcome: &Outcome) -> String {
     }
 }
 
-fn text(all: &[(Change, Outcome)]) -> String {
+fn text(all: &[(Change, Outcome)], paused: &[u16]) -> String {
     let mut out = String::new();
+    for domain in paused {
+        let _ = writeln!(out, "domain {domain} was left paused: it runs again");
+    }
     for (Change { cpu, msr, old, .. }, outcome) in all {
         let _ = writeln!(out, "CPU {cpu} {msr:#x} {}: {} ({old:#x})", name(*msr), words(outcome));
     }
     out
 }
 
-fn json(all: &[(Change, Outcome)]) -> String {
+fn json(all: &[(Change, Outcome)], paused: &[u16]) -> String {
     let one = |(Change { cpu, msr, old, new }, outcome): &(Change, Outcome)| {
         json!({
             "cpu": cpu, "msr": msr, "name": name(*msr), "old": old, "new": new,
@@ -85,7 +109,7 @@ fn json(all: &[(Change, Outcome)]) -> String {
         })
     };
     let list: Vec<_> = all.iter().map(one).collect();
-    format!("{}\n", json!({ "schema": 1, "changes": list }))
+    format!("{}\n", json!({ "schema": 1, "changes": list, "unpaused": paused }))
 }
 
 fn csv(all: &[(Change, Outcome)]) -> String {

@@ -404,3 +404,29 @@ fn an_id_index_that_lies_changes_no_sums() {
         assert_eq!(sums, (100, 1000), "lie {number}: {report}");
     }
 }
+
+#[test]
+fn exported_to_perf_domains_are_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (recording(dir.path()), dir.path().join("copy.data"));
+    stdout(Command::new(xprof()).args(["export", "--to", "perf", "-i"]).arg(&path).arg("-o").arg(&copy));
+    let script = stdout(Command::new("perf").args(["script", "-F", "+machine_pid,+vcpu", "-i"]).arg(&copy));
+    assert_eq!((script.matches("VM:").count(), script.matches("domain-clock:").count()), (0, 202), "{script}");
+    let arguments =
+        ["report", "--stdio", "--no-children", "-g", "none", "-t", ",", "-F", "sample,period,comm,dso", "-i"];
+    let text = stdout(Command::new("perf").args(arguments).arg(&copy));
+    let mut rows: Vec<String> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| line.split(',').map(str::trim).collect::<Vec<_>>().join(","))
+        .collect();
+    rows.sort();
+    let expected = [
+        "1,10000,Domain-0,[unknown]",
+        "10,1000,db,[ran between ticks]",
+        "101,50000,web,[unknown]",
+        "40,4000,db,[guest.kernel.kallsyms.2]",
+        "50,5000,db,[unknown]",
+    ];
+    assert_eq!(rows, expected, "{text}");
+}

@@ -46,6 +46,8 @@ pub(crate) enum Form {
     Callgrind,
     /// Chrome's trace events, for Perfetto and chrome://tracing: functions as spans between samples (seen read by speedscope alone)
     Chrome,
+    /// The whole recording with every domain as ordinary processes, for tools that know nothing of guests
+    Perf,
 }
 
 /// Runs `xprof export`.

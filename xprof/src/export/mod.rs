@@ -1,5 +1,7 @@
 //! Other programs' forms of a recording.
 
+mod perf;
+
 use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
@@ -27,6 +29,8 @@ impl Job {
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
         let options = &self.options;
         let by = match options.to {
+            // Records, not stacks.
+            Form::Perf => return perf::run(self),
             Form::Folded => By::Comm,
             Form::Speedscope | Form::Callgrind => By::Vcpu,
             Form::Pprof => By::Thread,
@@ -62,7 +66,7 @@ impl Job {
             }
             (Form::Firefox, Some(event)) => export::firefox(&stacks, event, &source, &mut out)?,
             (Form::Chrome, Some(event)) => export::chrome(&stacks, event, &source, &mut out)?,
-            (_, None) => {}
+            (Form::Perf, _) | (_, None) => {}
         }
         out.flush()?;
         Ok(())

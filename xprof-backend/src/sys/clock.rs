@@ -8,6 +8,8 @@ use std::io;
 
 /// `CLOCK_MONOTONIC`.
 pub const MONOTONIC: i32 = libc::CLOCK_MONOTONIC;
+/// Time that the calling thread has had a CPU.
+pub const THREAD_CPUTIME: i32 = libc::CLOCK_THREAD_CPUTIME_ID;
 
 /// Now on the clock `id` (`CLOCK_*`), ns.
 pub fn now(id: i32) -> io::Result<u64> {

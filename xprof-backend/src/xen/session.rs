@@ -127,6 +127,11 @@ struct Control {
     refused: AtomicU64,
 }
 
+/// Time that this thread has had a CPU.
+fn own_time() -> Duration {
+    Duration::from_nanos(clock::now(clock::THREAD_CPUTIME).unwrap_or(0))
+}
+
 /// The receiver is gone.
 struct Over;
 
@@ -252,7 +257,7 @@ impl Sampler {
         loop {
             let stop = self.control.stop.load(Ordering::Acquire);
             let paused = self.control.paused.load(Ordering::Acquire);
-            let started = Instant::now();
+            let (started, spent) = (Instant::now(), own_time());
             let full = out.len() >= UNDER_WAY && !stop;
             if full && started >= next_tick {
                 self.control.missed.fetch_add(1, Ordering::Relaxed);
@@ -286,8 +291,9 @@ impl Sampler {
                     }
                     Err(_) => {}
                 }
-                // A mean over the last few ticks: one slow tick (everything mapped anew) is none to slow down for.
-                cost = (cost * 7 + started.elapsed()) / 8;
+                // A mean over the last few ticks: one slow tick (everything mapped anew) is none to slow down for. Time in which
+                // others had this CPU is none of the sampler's.
+                cost = (cost * 7 + own_time().saturating_sub(spent)) / 8;
                 let step = self.interval.max(cost * BUDGET);
                 if !slowed && step > self.interval.mul_f64(1.1) && self.control.ticks.load(Ordering::Relaxed) > 16 {
                     slowed = true;

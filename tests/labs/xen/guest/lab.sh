@@ -30,3 +30,8 @@ enough() {
     done
     return 1
 }
+
+# holder: the processes that pause domains for xprof record --consistent.
+holder() {
+    grep -lx xprof-holder /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3
+}

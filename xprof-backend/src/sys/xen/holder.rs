@@ -175,6 +175,7 @@ impl Holder {
             return;
         }
         self.dead = true;
+        self.end();
         reap(self.pid);
         // SAFETY: the page is mapped while this value lives.
         let mut page = unsafe { self.page.read_volatile() };
@@ -183,6 +184,12 @@ impl Holder {
             // SAFETY: as above.
             unsafe { self.page.write_volatile(page) };
         }
+    }
+
+    /// The holder, if it lives, sees the end of the socket, lets go and exits.
+    fn end(&self) {
+        // SAFETY: our own socket.
+        unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_RDWR) };
     }
 
     fn send(&self, message: &[u8; 3]) -> io::Result<()> {
@@ -221,9 +228,8 @@ fn reap(pid: libc::pid_t) {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // SAFETY: our own socket; the holder sees the end of it, lets go and exits.
-        unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_RDWR) };
         if !self.dead {
+            self.end();
             reap(self.pid);
         }
         // SAFETY: the page is mapped while this value lives.

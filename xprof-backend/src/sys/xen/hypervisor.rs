@@ -143,7 +143,9 @@ impl Hypervisor {
     }
 
     pub(super) fn through(gate: Box<dyn Gate>) -> Result<Hypervisor> {
-        let buffer = gate.buffer(BUFFER_LEN).map_err(|e| XenError::call("take memory for hypercalls", e))?;
+        let mut buffer = gate.buffer(BUFFER_LEN).map_err(|e| XenError::call("take memory for hypercalls", e))?;
+        // On arm64 a page that was never written to is read-only to Xen (EFAULT): Linux waits for the first write.
+        buffer.clear(0, BUFFER_LEN);
         let mut xen = Hypervisor { gate, buffer, version: (0, 0), domctl: 0, sysctl: 0 };
         let version = xen
             .simple(hypercall::VERSION, abi::version::VERSION)

@@ -128,9 +128,8 @@ impl FileSupplier {
         }
         let Some(recorded) = &self.xen else { return Err(io::ErrorKind::NotFound.into()) };
         let kept = self.cached(recorded, "kallsyms");
-        let running = read_small(Path::new("/sys/hypervisor/properties/buildid"), SMALL).unwrap_or_default();
-        let is_here = String::from_utf8_lossy(&running).trim() == recorded.to_string();
-        if kept.is_ok() || !is_here { kept } else { open(Path::new("/proc/xen/xensyms")) }
+        let is_here = || running_xen().is_some_and(|id| id == recorded.0);
+        if kept.is_ok() || !is_here() { kept } else { open(Path::new("/proc/xen/xensyms")) }
     }
 
     /// The map of a process: the one that was kept, else the one that is there now, under the number that the process itself knows (the last of `NSpid`).
@@ -170,6 +169,12 @@ impl Supplier for FileSupplier {
             Need::PerfMap { pid } => self.perf_map(*pid),
         }
     }
+}
+
+/// Build id of the Xen below, which dom0 alone can ask for. What Linux has in `/sys/hypervisor/properties/buildid` are its raw
+/// bytes up to the first zero.
+pub(crate) fn running_xen() -> Option<Vec<u8>> {
+    xprof_backend::sys::xen::Hypervisor::open().ok()?.build_id().filter(|id| !id.is_empty())
 }
 
 /// Path of the hypervisor in the table of build ids.

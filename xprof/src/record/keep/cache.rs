@@ -102,8 +102,7 @@ impl Cache {
     /// Keeps the names of the running Xen, which dom0 alone can read; its part of the table of build ids.
     pub(super) fn add_xensyms(&self, notes: &mut Vec<String>) -> Option<BuildIdEntry> {
         let mut names = fs::File::open("/proc/xen/xensyms").ok()?;
-        let id = file::read_small(Path::new("/sys/hypervisor/properties/buildid"), 4096).ok()?;
-        let build_id = bytes_of(String::from_utf8_lossy(&id).trim())?;
+        let build_id = supply::running_xen()?;
         if !self.has(&build_id, "kallsyms")
             && let Err(error) = self.add(supply::HYPERVISOR, &build_id, "kallsyms", &mut names)
         {
@@ -122,13 +121,6 @@ impl Cache {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The bytes that hexadecimal digits stand for.
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let whole = hex.is_ascii() && !hex.is_empty() && hex.len().is_multiple_of(2);
-    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).ok();
-    whole.then(|| (0..hex.len()).step_by(2).map(byte).collect())?
 }
 
 /// kptr_restrict shows every address as zero.

@@ -31,7 +31,16 @@ enough() {
     return 1
 }
 
+# more FILE: waits until a recording has gone on for some ticks, and names were read again (twice a second).
+more() {
+    begun=$(stat -c %s "$1")
+    sleep 2
+    enough "$1" $((begun + 2000))
+}
+
 # holder: the processes that pause domains for xprof record --consistent.
 holder() {
-    grep -lx xprof-holder /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3
+    for process in /proc/[0-9]*; do
+        [ "$(cat $process/comm 2>/dev/null)" != xprof-holder ] || echo ${process#/proc/}
+    done
 }

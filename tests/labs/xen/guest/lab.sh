@@ -41,6 +41,7 @@ more() {
 # holder: the processes that pause domains for xprof record --consistent.
 holder() {
     for process in /proc/[0-9]*; do
-        [ "$(cat $process/comm 2>/dev/null)" != xprof-holder ] || echo ${process#/proc/}
+        { read -r name <"$process/comm"; } 2>/dev/null || continue
+        [ "$name" != xprof-holder ] || echo "${process#/proc/}"
     done
 }

@@ -117,6 +117,46 @@ fn targets_events_and_pipes_work_as_elsewhere() {
     assert!(lines.lines().any(|line| line.contains("db ") && line.ends_with(" compare")), "{lines}");
 }
 
+/// Instructions per 1,024 cycles of each process's paths, by their weights, as they are programmed; a path is taken
+/// anew every 1,000 cycles.
+const INSTRUCTIONS: [(&str, f64, &[(f64, f64)]); 4] = [
+    ("spin", 1.0 / 6.0, &[(0.50, 2048.0), (0.25, 1536.0), (0.15, 512.0), (0.06, 800.0), (0.04, 700.0)]),
+    ("logger", 1.0 / 6.0, &[(0.70, 2500.0), (0.30, 900.0)]),
+    ("httpd", 1.0 / 3.0, &[(0.40, 1800.0), (0.60, 1300.0)]),
+    ("db", 1.0 / 3.0, &[(0.80, 1000.0), (0.20, 2200.0)]),
+];
+
+#[test]
+fn counts_are_the_programmed_ones() {
+    let home = tempfile::tempdir().unwrap();
+    let counted = |backend: &str| -> (u64, Vec<u64>) {
+        let events = ["-e", "cycles", "-e", "cycles:u", "-e", "cycles:k", "-e", "instructions", "-e", "branches"];
+        let json =
+            stdout(at(home.path(), xprof()).args(["stat", "--backend", backend, "--format", "json"]).args(events));
+        let document: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let counts = document["events"].as_array().unwrap().iter().map(|event| event["value"].as_u64().unwrap());
+        (document["elapsed_ns"].as_u64().unwrap(), counts.collect())
+    };
+    let (elapsed, counts) = counted("simulated:seconds=1,cpus=2,family=amd-15h");
+    assert_eq!(elapsed, 1_000_000_000);
+    assert_eq!(counts.len(), 5, "{counts:?}");
+    // A cycle takes 1 ns. Of the kernel is load's part of spin, and httpd's in send.
+    let cycles = 2_000_000_000;
+    assert_eq!((counts[0], counts[1] + counts[2]), (cycles, cycles));
+    let stretches = cycles as f64 / 1000.0;
+    let (mut mean, mut variance) = (0.0, 0.0);
+    for (_, share, paths) in INSTRUCTIONS {
+        let own: f64 = paths.iter().map(|(weight, rate)| weight * rate).sum();
+        mean += share * own;
+        variance += share * paths.iter().map(|(weight, rate)| weight * (rate - own).powi(2)).sum::<f64>();
+    }
+    let expected = cycles as f64 * mean / 1024.0;
+    let five_sigma = 5.0 * (stretches * variance).sqrt() * 1000.0 / 1024.0;
+    assert!((counts[3] as f64 - expected).abs() < five_sigma, "{} of {expected} +- {five_sigma}", counts[3]);
+    // The same through the wire form.
+    assert_eq!(counted("simulated:seconds=1,cpus=2,family=amd-15h,wire=yes"), (elapsed, counts));
+}
+
 #[test]
 fn what_it_cannot_do_is_said() {
     let home = tempfile::tempdir().unwrap();

@@ -3,6 +3,8 @@
 //! What is read is never scaled. A counter that had to share its hardware says for how long it was wanted and for how
 //! long it really counted; whoever shows the number shows that share with it.
 
+use std::time::Duration;
+
 use crate::Result;
 use crate::event::EventGroup;
 use crate::plan::Target;
@@ -85,6 +87,10 @@ pub trait Counting {
     fn enable(&mut self, on: bool) -> Result<()>;
     /// The counts so far, by counter and, for [`Target::System`], CPU.
     fn read(&mut self) -> Result<Vec<Count>>;
+    /// How long was counted by the counted machine's own time; `None`: by ours.
+    fn elapsed(&self) -> Option<Duration> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Counts of the simulated machine. More events than counters take turns, a simulated millisecond each, and say so by
 //! their share.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use xprof_perfdata::abi::event_type;
 
@@ -210,5 +210,9 @@ impl Counting for SimulatedCounting {
             self.round()?;
         }
         Ok(self.counts.clone())
+    }
+
+    fn elapsed(&self) -> Option<Duration> {
+        Some(Duration::from_nanos(self.now - BEGIN))
     }
 }

@@ -179,11 +179,12 @@ fn once(
     if options.interval.is_some() {
         interval(counting.as_mut(), show)?;
     }
+    let counts = sorted(counting.read()?, options.no_aggr);
     let outcome = Outcome {
         target: show.target().to_owned(),
-        elapsed,
+        elapsed: counting.elapsed().unwrap_or(elapsed),
         at: None,
-        counts: sorted(counting.read()?, options.no_aggr),
+        counts,
         counters: counting.counters().to_vec(),
         repeats: None,
     };

@@ -80,6 +80,9 @@ pub struct Plan {
     pub rate_is_asked: bool,
     /// Call chains.
     pub call_graph: CallGraph,
+    /// Tasks are sampled when they leave their CPU, too, and told of when they come back
+    /// ([`xprof_perfdata::events::OFF_CPU_EVENT`]).
+    pub off_cpu: bool,
     /// Children are measured too.
     pub inherit: bool,
     /// Pages of one ring's data area, a power of two; `None`: the default within the mlock limit.
@@ -103,6 +106,7 @@ impl Default for Plan {
             rate: Rate::Frequency(997),
             rate_is_asked: false,
             call_graph: CallGraph::None,
+            off_cpu: false,
             inherit: true,
             mmap_pages: None,
             clockid: None,

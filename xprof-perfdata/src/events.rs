@@ -14,6 +14,10 @@ use crate::attr::Attr;
 use crate::codec::ByteOrder;
 use crate::sample::{SampleFormat, SampleLayout};
 
+/// Name of the event whose samples are waits: taken when a task leaves its CPU, each of a SWITCH record's length that says when it
+/// came back. What is recorded is a count of context switches; the time is put together when it is read.
+pub const OFF_CPU_EVENT: &str = "off-cpu";
+
 /// One event of a recording: one attr, opened on any number of CPUs and threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -154,6 +154,9 @@ pub(crate) fn complete(plan: &Plan, groups: &[EventGroup], max_rate: u64, notes:
     if matches!(plan.call_graph, CallGraph::StackCopies { kept: true, .. }) {
         side_band.flags |= flag::MMAP_DATA;
     }
+    if plan.off_cpu {
+        side_band.flags |= flag::CONTEXT_SWITCH;
+    }
     Completed { events, side_band, lone }
 }
 

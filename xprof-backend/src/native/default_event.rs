@@ -3,6 +3,7 @@
 
 use xprof_perfdata::abi::{attr_flag as flag, event_type, hardware, software};
 use xprof_perfdata::attr::Attr;
+use xprof_perfdata::events::OFF_CPU_EVENT;
 
 use super::ladder::{self, May, Place};
 use super::{Kernel, attrs};
@@ -58,6 +59,15 @@ pub(crate) fn default_event(kernel: &dyn Kernel) -> (Vec<EventGroup>, String) {
     let names: Vec<&str> = groups.iter().map(|group| group.events[0].name.as_str()).collect();
     let note = format!("measuring {} (precise level {precise})", names.join(" and "));
     (groups, note)
+}
+
+/// Every context switch.
+pub(crate) fn off_cpu() -> EventGroup {
+    let attr =
+        Attr { kind: event_type::SOFTWARE, config: software::CONTEXT_SWITCHES, sample_period: 1, ..Attr::default() };
+    let mut group = lone(OFF_CPU_EVENT.into(), attr, None);
+    group.events.iter_mut().for_each(|event| event.rate_is_fixed = true);
+    group
 }
 
 fn lone(name: String, mut attr: Attr, cpus: Option<Vec<u32>>) -> EventGroup {

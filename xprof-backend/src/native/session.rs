@@ -64,6 +64,13 @@ impl NativeSession {
         } else {
             &plan.events
         };
+        let with_switches;
+        let groups = if plan.off_cpu {
+            with_switches = [groups, &[default_event::off_cpu()]].concat();
+            &with_switches
+        } else {
+            groups
+        };
         let online = cpus::online()?;
         let cpus = match &plan.cpus {
             Some(asked) => {

@@ -1,9 +1,9 @@
 //! From records to cells.
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::abi::{record, sample as bit};
+use xprof_perfdata::abi::{misc, record, sample as bit};
 use xprof_perfdata::domain::{RUNNING_EVENT, WAITING_EVENT};
-use xprof_perfdata::events::{Event, Events};
+use xprof_perfdata::events::{Event, Events, OFF_CPU_EVENT};
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
 use xprof_perfdata::order::RawRecord;
@@ -18,6 +18,7 @@ use super::frames::{FrameId, Frames, StackId};
 use super::key::Key;
 use super::reads::Reads;
 use super::times::{OfCell, Times};
+use super::waits::Waits;
 use crate::timeline::{Mode, Timeline};
 
 /// Lost records of one event, from both ways the kernel tells them.
@@ -63,6 +64,7 @@ pub struct Builder {
     arch: Option<String>,
     sample: Sample,
     reads: Reads,
+    waits: Waits,
     /// Records that could not be decoded.
     pub(super) damaged: u64,
     /// The samples one by one, where somebody asks when they were taken.
@@ -97,6 +99,7 @@ impl Builder {
             arch: description.features.arch.clone(),
             sample: Sample::default(),
             reads: Reads::default(),
+            waits: Waits::default(),
             damaged: 0,
             times: None,
         }
@@ -121,6 +124,12 @@ impl Builder {
     pub fn record(&mut self, raw: &RawRecord<'_>, events: &Events) {
         if raw.kind == record::SAMPLE {
             return self.sample(raw, events);
+        }
+        if matches!(raw.kind, record::SWITCH | record::SWITCH_CPU_WIDE) && raw.misc & misc::SWITCH_OUT == 0 {
+            if let Some((cell, waited)) = self.waits.end(raw, events) {
+                add((&mut self.cells, &mut self.times), cell, waited, raw.time);
+            }
+            return;
         }
         if !changes_something(raw.kind) {
             return;
@@ -172,6 +181,10 @@ impl Builder {
         if self.wanted.domain && event.name == RUNNING_EVENT {
             let period = view.period().unwrap_or(event.attr.sample_period);
             self.origins.add_time(who.origin, view.addr(), period);
+        }
+        if event.name == OFF_CPU_EVENT {
+            let cell = self.cell(raw, &view, who, event.format.sample_type, None);
+            return self.waits.begin((view.pid(), view.tid()), cell, view.time());
         }
         let arch = self.arch.as_deref().filter(|_| self.wanted.stacks);
         let link = LinkRegister::of(arch, &event.attr);

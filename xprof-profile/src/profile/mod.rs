@@ -23,6 +23,7 @@ mod rows;
 mod stacks;
 mod times;
 mod tree;
+mod waits;
 
 pub use activity::Activity;
 pub use builder::{Builder, has_domains};

@@ -60,7 +60,8 @@ pub(crate) struct Options {
     /// Pause a domain while its stack is read (10 ms at most), for stacks that are of one moment
     #[arg(long)]
     pub(crate) consistent: bool,
-    /// Record the time that vCPUs wait for a pCPU, too (with --domain or --all-domains)
+    /// Record where and how long tasks wait, too, as the event off-cpu (with --domain or --all-domains: how long vCPUs wait for
+    /// a pCPU)
     #[arg(long)]
     pub(crate) off_cpu: bool,
     /// End after this many seconds; a command that still runs is ended, and that is no failure

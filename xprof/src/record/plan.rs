@@ -72,7 +72,9 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
     for text in &options.events {
         events.extend(parse(text)?);
     }
-    let best_stacks = options.call_graph.is_none() && options.stacks && !options.keep_stacks;
+    // A wait is told by its stack.
+    let stacks = options.stacks || (options.off_cpu && !has_domains(&options));
+    let best_stacks = options.call_graph.is_none() && stacks && !options.keep_stacks;
     let page = rustix::param::page_size() as u64;
     let plan = Plan {
         events,
@@ -86,7 +88,8 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         },
         rate_is_asked: options.frequency.is_some() || options.count.is_some(),
         cpus: options.cpus.map(|list| list.0),
-        call_graph: match (options.call_graph, options.stacks) {
+        off_cpu: options.off_cpu && !has_domains(&options),
+        call_graph: match (options.call_graph, stacks) {
             (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
             (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size, kept: options.keep_stacks },
             (None, true) => CallGraph::StackCopies { size: SIZE_MAX, kept: options.keep_stacks },
@@ -147,8 +150,9 @@ fn check(options: &Options) -> Result<(), Failure> {
     if options.consistent && !has_domains(options) {
         return Err(Failure::usage("--consistent pauses domains: name them with --domain, or all with --all-domains"));
     }
-    if options.off_cpu && !has_domains(options) {
-        return Err(Failure::usage("--off-cpu is of domains: name them with --domain, or all with --all-domains"));
+    let native = matches!(options.backend, BackendChoice::Auto | BackendChoice::Native);
+    if options.off_cpu && !has_domains(options) && !native {
+        return Err(Failure::usage("--off-cpu wants the kernel's own events: leave --backend away"));
     }
     if options.consistent && !options.stacks && options.call_graph.is_none() {
         return Err(Failure::usage("--consistent pauses domains while their stacks are read: add -g"));
@@ -280,8 +284,12 @@ mod tests {
         assert_eq!(r.plan.rate, Rate::Frequency(97));
         let r = plan(&["--all-domains", "-F", "50", "--", "sleep", "1"]);
         assert_eq!((r.plan.target, r.plan.rate), (Target::Domains(DomainTarget::default()), Rate::Frequency(50)));
-        for refused in [&["--all-domains", "-a"][..], &["--domain", "1", "-p", "1"], &["--off-cpu"], &["--domain", ""]]
-        {
+        for refused in [
+            &["--all-domains", "-a"][..],
+            &["--domain", "1", "-p", "1"],
+            &["--off-cpu", "--backend", "simulated"],
+            &["--domain", ""],
+        ] {
             assert!(try_plan(refused).is_err(), "{refused:?}");
         }
     }

@@ -73,7 +73,8 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         events.extend(parse(text)?);
     }
     // A wait is told by its stack.
-    let stacks = options.stacks || (options.off_cpu && !has_domains(&options));
+    let off_cpu = options.off_cpu && !has_domains(&options);
+    let stacks = options.stacks || off_cpu;
     let best_stacks = options.call_graph.is_none() && stacks && !options.keep_stacks;
     let page = rustix::param::page_size() as u64;
     let plan = Plan {
@@ -88,7 +89,7 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
         },
         rate_is_asked: options.frequency.is_some() || options.count.is_some(),
         cpus: options.cpus.map(|list| list.0),
-        off_cpu: options.off_cpu && !has_domains(&options),
+        off_cpu,
         call_graph: match (options.call_graph, stacks) {
             (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
             (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size, kept: options.keep_stacks },

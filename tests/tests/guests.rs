@@ -301,6 +301,8 @@ fn domains_and_their_vcpus_stay_in_exports() {
         *periods.entry(domain).or_insert(0) += weight.as_u64().unwrap();
     }
     assert_eq!(periods.into_iter().collect::<Vec<_>>(), [("Domain-0", 10_000), ("db", 10_000), ("web", 50_000)]);
+    let folded = read("folded");
+    assert!(folded.lines().any(|line| line.starts_with("web;vCPU_1;web;")), "{folded}");
     let callgrind = stdout(
         Command::new("callgrind_annotate").args(["--inclusive=yes", "--threshold=100"]).arg(export("callgrind")),
     );

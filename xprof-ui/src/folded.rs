@@ -1,4 +1,5 @@
-//! Stacks as folded lines, `comm;outermost;..;leaf WEIGHT`, as flame graph programs read them.
+//! Stacks as folded lines, `comm;outermost;..;leaf WEIGHT` (in recordings of domains `domain;vCPU_N;comm;..`), as flame graph programs
+//! read them.
 //!
 //! The lines are those that `perf script | inferno-collapse-perf` gives, in the same order: names without their parameter
 //! lists, what has no name under the name of its module in brackets, the weight the sum of periods. Where they differ, it
@@ -14,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use xprof_profile::profile::{EventStacks, FunctionName, Stacks, Value};
+use xprof_profile::profile::{EventStacks, FunctionName, Key, Stacks, Value};
 
 /// Draws the stacks of one event.
 pub fn folded(stacks: &Stacks, event: &EventStacks, out: &mut Vec<u8>) {
@@ -22,8 +23,17 @@ pub fn folded(stacks: &Stacks, event: &EventStacks, out: &mut Vec<u8>) {
     let mut lines: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for stack in &event.stacks {
         let mut line = Vec::new();
-        if let Some(Value::Text(comm)) = stack.values.first() {
-            line.extend(comm.bytes().map(|b| if matches!(b, b' ' | b';' | b'\n') { b'_' } else { b }));
+        // Domain and vCPU, where there are any, and the thread.
+        for (key, value) in stacks.keys.iter().zip(&stack.values) {
+            let outer = match (key, value) {
+                (Key::Domain | Key::Comm, Value::Text(name)) => name.to_string(),
+                (Key::Vcpu, Value::Number(vcpu @ 0..)) => format!("vCPU {vcpu}"),
+                _ => continue,
+            };
+            if !line.is_empty() {
+                line.push(b';');
+            }
+            line.extend(outer.bytes().map(|b| if matches!(b, b' ' | b';' | b'\n') { b'_' } else { b }));
         }
         for function in stack.functions.iter().rev() {
             line.push(b';');
@@ -103,7 +113,7 @@ mod tests {
             period,
         };
         let stacks = Stacks {
-            keys: Vec::new(),
+            keys: vec![Key::Comm],
             functions: vec![
                 function(Value::Text("main".into()), "/bin/a"),
                 function(Value::Text("f(int)".into()), "/bin/a"),

@@ -25,8 +25,6 @@ pub(crate) struct Wanted<'a> {
 /// What tells stacks apart besides their functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// Name of the thread.
-    Comm,
     /// Domain, where there are any, and name of the thread.
     Domain,
     /// Domain, and the thread; with the times of the samples.
@@ -46,7 +44,6 @@ impl By {
 
     fn keys(self, has_domains: bool) -> Vec<Key> {
         let (outer, inner): (&[Key], &[Key]) = match self {
-            By::Comm => (&[], &[]),
             By::Domain => (&[Key::Domain], &[]),
             By::Time => (&[Key::Domain], &[Key::Tid]),
             By::Vcpu => (&[Key::Domain, Key::Vcpu], &[]),

@@ -34,7 +34,7 @@ pub(crate) struct Options {
 /// `--to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
-    /// One line a stack, for flame graph programs: comm;outermost;..;leaf PERIOD
+    /// One line a stack, for flame graph programs: comm;outermost;..;leaf PERIOD (domain;vCPU_N; in front, where there are domains)
     Folded,
     /// pprof's profile.proto, compressed, for `go tool pprof` and its kin: samples and periods, labelled domain, vcpu, comm, pid, tid
     Pprof,

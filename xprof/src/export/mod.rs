@@ -31,8 +31,7 @@ impl Job {
         let by = match options.to {
             // Records, not stacks.
             Form::Perf => return perf::run(self),
-            Form::Folded => By::Comm,
-            Form::Speedscope | Form::Callgrind => By::Vcpu,
+            Form::Folded | Form::Speedscope | Form::Callgrind => By::Vcpu,
             Form::Pprof => By::Thread,
             Form::Firefox | Form::Chrome => By::ThreadTime,
         };

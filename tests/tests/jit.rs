@@ -69,9 +69,12 @@ fn nodes_jitdump_beside_perf_inject() {
     let mut script = Command::new("perf");
     script.args(["script", "-G", "-F", "ip,sym", "-i"]).arg(&injected);
     let theirs = stdout(script.env("HOME", dir.path()));
-    for name in ["JS:*hottest ", "JS:*caller ", "JS:~caller "] {
+    let mut all = 0;
+    // Optimised and interpreted, as V8's letters before the name say.
+    for name in ["*hottest ", "~hottest ", "*caller ", "~caller "] {
         let perfs = theirs.lines().filter(|line| line.contains(name)).count() as u64;
         assert_eq!(of(&ours, name), perfs, "{name}: {ours:?}");
-        assert!(name != "JS:*hottest " || perfs >= 100, "{perfs}");
+        all += perfs;
     }
+    assert!(all >= 100, "{all}");
 }

@@ -8,6 +8,7 @@ pub mod flame;
 pub mod folded;
 pub mod page;
 pub mod plain;
+pub mod screen;
 pub mod script;
 pub mod table;
 

@@ -11,15 +11,18 @@ mod guest_files;
 mod input;
 mod msr;
 mod naming;
+mod pages;
 mod reading;
 mod record;
 mod remedy;
 mod rewrite;
+mod screen;
 mod stacks;
 mod stat;
 mod supply;
 mod terminal;
 mod time;
+mod top;
 
 use std::process::ExitCode;
 
@@ -65,6 +68,8 @@ enum Command {
     Flamegraph(commands::flamegraph::Options),
     /// Print every sample as text, as `perf script` does
     Script(commands::script::Options),
+    /// Show where samples fall at this moment
+    Top(commands::top::Options),
     /// Count events of a command, processes, CPUs or the whole machine
     Stat(commands::stat::Options),
     /// List the events that this machine can measure
@@ -91,7 +96,7 @@ pub fn command_line() -> clap::Command {
 
 /// What `xprof report -i FILE` does.
 pub(crate) fn report_on(path: &std::path::Path, global: &Global) -> anyhow::Result<ExitCode> {
-    let arguments = ["xprof".as_ref(), "report".as_ref(), "-i".as_ref(), path.as_os_str()];
+    let arguments = ["xprof".as_ref(), "report".as_ref(), "--stdio".as_ref(), "-i".as_ref(), path.as_os_str()];
     match Cli::try_parse_from(arguments)?.command {
         Command::Report(options) => commands::report::run(options, global),
         _ => Ok(ExitCode::from(exit::FAILED)),
@@ -111,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Export(options) => commands::export::run(options, &cli.global),
         Command::Flamegraph(options) => commands::flamegraph::run(options, &cli.global),
         Command::Script(options) => commands::script::run(options, &cli.global),
+        Command::Top(options) => commands::top::run(options, &cli.global),
         Command::Stat(options) => commands::stat::run(options, &cli.global),
         Command::List(options) => commands::list::run(options, &cli.global),
         Command::Domains(options) => commands::domains::run(options, &cli.global),

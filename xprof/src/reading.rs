@@ -76,8 +76,7 @@ pub(crate) struct Filled {
 impl Opened<'_> {
     /// Whether samples have call chains.
     pub(crate) fn has_chains(&self) -> bool {
-        let chains = xprof_perfdata::abi::sample::CALLCHAIN;
-        self.description.events.list().iter().any(|event| event.format.sample_type & chains != 0)
+        has_chains(&self.description)
     }
 
     /// Adds its samples up by these keys; `stacks`: with their call chains. `notes` says what was not read.
@@ -92,6 +91,12 @@ impl Opened<'_> {
         let symbolizer = reading.naming.beside(path).symbolizer(&ended);
         Ok(Filled { builder, symbolizer, events: description.events, ended })
     }
+}
+
+/// Whether samples have call chains.
+pub(crate) fn has_chains(description: &Description) -> bool {
+    let chains = xprof_perfdata::abi::sample::CALLCHAIN;
+    description.events.list().iter().any(|event| event.format.sample_type & chains != 0)
 }
 
 /// Which samples, by what they are of.

@@ -36,9 +36,13 @@ impl Live {
         }
         // A ring that says nothing for long must not hold everything in memory.
         self.order.relieve();
-        let all = self.until.iter().copied().min().unwrap_or(u64::MAX);
         // At the instant itself another record may still come.
-        self.order.let_go(all.saturating_sub(1));
+        self.order.let_go(self.until().saturating_sub(1));
+    }
+
+    /// Every ring has handed over everything older, ns.
+    pub fn until(&self) -> u64 {
+        self.until.iter().copied().min().unwrap_or(u64::MAX)
     }
 
     /// Lets everything go: the rings are closed.

@@ -127,6 +127,15 @@ impl Cells {
         &self.squares
     }
 
+    /// The cells so far; none are left.
+    pub(super) fn take(&mut self) -> Vec<(Cell, Sum)> {
+        self.forget();
+        self.index.clear();
+        self.squares.clear();
+        let next = Vec::with_capacity(self.list.len());
+        std::mem::replace(&mut self.list, next)
+    }
+
     /// The cells, in order of their first sample.
     pub(super) fn list(&self) -> &[(Cell, Sum)] {
         &self.list

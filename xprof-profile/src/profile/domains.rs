@@ -67,6 +67,25 @@ impl Origins {
         origins
     }
 
+    /// A domain appeared, was renamed, or is gone.
+    pub(super) fn learn(&mut self, domain: Domain) {
+        let (id, known) = (domain.id, self.domains.list.len());
+        self.domains.learn(domain);
+        if self.domains.list.len() > known {
+            self.by_id.entry(id).or_default().push(known as u32);
+        }
+    }
+
+    /// The times so far; they begin anew.
+    pub(super) fn take_seen(&mut self) -> FxHashMap<u32, Seen> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// The times so far, by origin.
+    pub(super) fn seen(&self) -> &FxHashMap<u32, Seen> {
+        &self.seen
+    }
+
     fn intern(&mut self, origin: Origin) -> u32 {
         let next = self.list.len() as u32;
         let index = *self.index.entry(origin).or_insert(next);
@@ -170,9 +189,13 @@ impl Origins {
     }
 
     /// The domains' time, the most first.
-    pub(super) fn times(&self, names: &DomainNames) -> Vec<DomainTime> {
+    pub(super) fn times<'a>(
+        &self,
+        names: &DomainNames,
+        seen: impl IntoIterator<Item = &'a FxHashMap<u32, Seen>>,
+    ) -> Vec<DomainTime> {
         let mut times: FxHashMap<Arc<str>, DomainTime> = FxHashMap::default();
-        for (&index, seen) in &self.seen {
+        for (&index, seen) in seen.into_iter().flatten() {
             let origin = self.get(index);
             let name = names.name(origin);
             let new = || DomainTime { name: name.to_string(), domain: None, seen: Seen::default() };

@@ -144,6 +144,26 @@ impl Frames {
         self.places.get(id.0 as usize).copied().unwrap_or(Place { module: ModuleId(0), addr: 0 })
     }
 
+    /// Frames of all stacks together.
+    pub(super) fn size(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Drops all stacks but these, and gives them their new numbers.
+    pub(super) fn keep_stacks<'a>(&mut self, used: impl Iterator<Item = &'a mut u32>) {
+        let old = std::mem::take(self);
+        let (places, by_place, resolved) = (old.places, old.by_place, old.resolved);
+        *self = Frames { places, by_place, resolved, ..Frames::new() };
+        let mut moved: FxHashMap<u32, u32> = FxHashMap::default();
+        for stack in used {
+            let new = *moved.entry(*stack).or_insert_with(|| {
+                let (start, end) = old.stacks.get(*stack as usize).copied().unwrap_or((0, 0));
+                self.stack_of(old.frames.get(start as usize..end as usize).unwrap_or(&[])).0
+            });
+            *stack = new;
+        }
+    }
+
     /// Moves the kernel's frames without a module, of these addresses, to another module.
     pub(super) fn adopt(&mut self, addresses: &std::ops::Range<u64>, module: ModuleId) {
         let orphans = Modules::unknown(Mode::Kernel);
@@ -248,6 +268,24 @@ mod tests {
         assert_eq!(addresses(None), [0x1000, 0x2fff]);
         assert_eq!(addresses(Some(0x3000)), [0x1000, 0x2fff]);
         assert_eq!(addresses(Some(0x2000)), [0x1000, 0x1fff, 0x2fff]);
+    }
+
+    #[test]
+    fn stacks_that_nobody_has_are_dropped() {
+        let (mut frames, timeline) = (Frames::new(), Timeline::new(&[]));
+        let leaf = frames.frame(&timeline, 1, Mode::User, FrameAddr::Ip(0x1000));
+        let chains = [0x2000, 0x3000, 0x4000].map(|caller| chain(&[context::USER, 0x1000, caller]));
+        let stack =
+            |frames: &mut Frames, at: usize| frames.stack(&timeline, 1, Mode::User, leaf, of(&chains[at]), None);
+        let ids = [0, 1, 2].map(|at| stack(&mut frames, at));
+        let of_third = frames.frames_of(ids[2]).to_vec();
+        let mut used = [ids[2].0, 0, ids[2].0];
+        frames.keep_stacks(used.iter_mut());
+        assert_eq!(used, [1, 0, 1]);
+        assert_eq!((frames.frames_of(StackId(1)), frames.size()), (&of_third[..], 2));
+        // Frames keep their numbers, and chains are found again.
+        assert_eq!(frames.frame(&timeline, 1, Mode::User, FrameAddr::Ip(0x1000)), leaf);
+        assert_eq!((stack(&mut frames, 2), stack(&mut frames, 0)), (StackId(1), StackId(2)));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use rustc_hash::FxHashMap;
 use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
-use super::cells::Sum;
+use super::cells::{Cell, Sum};
 use super::frames::FrameId;
-use super::names::Wanted;
+use super::names::{Names, Wanted};
 use crate::symbols::{Module, Symbol, Symbolizer};
 use crate::timeline::ModuleId;
 
@@ -62,16 +62,30 @@ impl Builder {
     pub fn functions(mut self, events: &Events, symbolizer: &Symbolizer) -> Functions {
         self.adopt_kernel(symbolizer);
         let names = self.names(symbolizer, Wanted::default());
+        self.functions_of(events, &names, [self.cells.list()], |_| true)
+    }
+
+    /// The functions of cells, of those frames that are wanted.
+    pub(super) fn functions_of<'a>(
+        &self,
+        events: &Events,
+        names: &Names,
+        cells: impl IntoIterator<Item = &'a [(Cell, Sum)]>,
+        mut is_wanted: impl FnMut(FrameId) -> bool,
+    ) -> Functions {
         let mut totals: Vec<(String, Heat)> =
             events.list().iter().map(|event| (event.name.clone(), Heat::default())).collect();
         let mut index: FxHashMap<(usize, ModuleId, u64), usize> = FxHashMap::default();
         let mut list: Vec<Function> = Vec::new();
-        for &(ref cell, Sum { samples, period }) in self.cells.list() {
+        for &(ref cell, Sum { samples, period }) in cells.into_iter().flatten() {
             let event = cell.event as usize;
             let (heat, frame) = (Heat { samples, period }, FrameId(cell.frame));
             match totals.get_mut(event) {
-                Some((_, total)) if self.takes(&names, cell) => total.add(heat),
+                Some((_, total)) if self.takes(names, cell) => total.add(heat),
                 _ => continue,
+            }
+            if !is_wanted(frame) {
+                continue;
             }
             let place = self.frames.place(frame);
             let modules = self.timeline.modules();

@@ -63,10 +63,9 @@ pub(super) struct Wanted {
 /// The names of all frames.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    functions: Vec<Function>,
+    functions: Functions,
     by_frame: Vec<Option<Named>>,
     inlined: Vec<FunctionId>,
-    lines: Vec<Arc<str>>,
     pub(super) missing: Vec<(ModuleId, Missing)>,
 }
 
@@ -84,7 +83,7 @@ impl Names {
 
     /// Whether a function was compiled into others; and its name, if it has one.
     pub(super) fn function(&self, id: FunctionId) -> (bool, Option<&Arc<str>>) {
-        self.functions.get(id.0 as usize).map_or((false, None), |f| (f.inlined, f.name.as_ref()))
+        self.functions.list.get(id.0 as usize).map_or((false, None), |f| (f.inlined, f.name.as_ref()))
     }
 
     /// The symbol of a frame.
@@ -99,7 +98,7 @@ impl Names {
 
     /// Source file and line of a frame.
     pub(super) fn line(&self, frame: FrameId) -> Option<&Arc<str>> {
-        self.lines.get(self.named(frame)?.line? as usize)
+        self.functions.lines.get(self.named(frame)?.line? as usize)
     }
 }
 
@@ -118,9 +117,17 @@ impl Builder {
 
     /// Looks up every frame.
     pub(super) fn names(&self, symbolizer: &Symbolizer, wanted: Wanted) -> Names {
+        let mut names = Names::default();
+        self.name_frames(&mut names, symbolizer, wanted);
+        names
+    }
+
+    /// Looks up the frames that `names` has not looked up yet.
+    pub(super) fn name_frames(&self, names: &mut Names, symbolizer: &Symbolizer, wanted: Wanted) {
         let places = self.frames.places();
+        let known = names.by_frame.len();
         let mut by_module: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.timeline.modules().list().len()];
-        for (index, place) in places.iter().enumerate() {
+        for (index, place) in places.iter().enumerate().skip(known) {
             if let Some(list) = by_module.get_mut(place.module.0 as usize) {
                 list.push((place.addr, index as u32));
             }
@@ -153,8 +160,8 @@ impl Builder {
             done.extend(others.into_iter().filter_map(|t| t.join().ok()).flatten());
             done
         });
-        let mut functions = Functions::default();
-        let mut names = Names { by_frame: vec![None; places.len()], ..Names::default() };
+        names.by_frame.resize(places.len(), None);
+        let functions = &mut names.functions;
         for (id, list, (symbols, why), lines) in done {
             let mut lines = lines.into_iter();
             for (&(addr, frame), symbol) in list.iter().zip(symbols) {
@@ -173,9 +180,11 @@ impl Builder {
                     *slot = Some(Named { function, symbol, inlined, line });
                 }
             }
-            names.missing.extend(why.map(|m| (id, m)));
+            if let Some(why) = why {
+                names.missing.retain(|(known, _)| *known != id);
+                names.missing.push((id, why));
+            }
         }
-        Names { functions: functions.list, lines: functions.lines, ..names }
     }
 
     /// perf's letter of the mode in which a module's code runs; `-` for time in which nothing was seen.
@@ -198,12 +207,12 @@ impl Builder {
             let letter = self.letter(place.module);
             FunctionName { symbol, dso: dso.clone(), path: path.clone(), letter, inlined: *inlined }
         };
-        names.functions.iter().map(name).collect()
+        names.functions.list.iter().map(name).collect()
     }
 }
 
 /// Functions and lines, each once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Functions {
     list: Vec<Function>,
     ids: FxHashMap<(ModuleId, u64, bool), FunctionId>,

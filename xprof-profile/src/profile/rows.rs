@@ -1,5 +1,6 @@
 //! From cells to named rows.
 
+use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -15,12 +16,13 @@ use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
 use super::names::{FunctionId, FunctionName, Names, Wanted};
 use super::tree::{Arena, Chain, Node, Order, Trees};
+use super::view::{RowOf, least};
 use crate::symbols::{ModuleKind, Symbolizer};
 use crate::timeline::{Mode, ModuleId, Place, ThreadId, ThreadName};
 use crate::unwind::TRUNCATED_NAME;
 
 /// One line of a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
     /// One value per key.
     pub values: Vec<Value>,
@@ -37,6 +39,14 @@ pub struct Row {
     pub nodes: Vec<Node>,
     /// Its stacks ([`Order::Flat`]).
     pub chains: Vec<Chain>,
+}
+
+impl Row {
+    /// The heavier first; equal ones by their values.
+    pub(super) fn by_weight(a: &Row, b: &Row, has_children: bool) -> Ordering {
+        let weight = |row: &Row| if has_children { (row.children, row.period) } else { (row.period, row.samples) };
+        weight(b).cmp(&weight(a)).then_with(|| a.values.cmp(&b.values))
+    }
 }
 
 /// One event's share of a report.
@@ -105,26 +115,42 @@ impl Builder {
         let inlined = trees.is_some_and(|trees| trees.inline);
         let wanted = Wanted { inlined, lines: self.keys.contains(&Key::Srcline) };
         let names = if needs_names || wanted.lines { self.names(symbolizer, wanted) } else { Names::default() };
+        self.fold(
+            events,
+            &names,
+            ([self.cells.list()], self.cells.squares()),
+            Asked { keys: &self.keys, within: &[], has_children, trees },
+        )
+    }
+
+    /// Folds cells into rows. `squares` are those of the cells' periods, as far as they are known.
+    pub(super) fn fold<'a>(
+        &self,
+        events: &Events,
+        names: &Names,
+        (cells, squares): (impl IntoIterator<Item = &'a [(Cell, Sum)], IntoIter: Clone>, &[f64]),
+        Asked { keys, within, has_children, trees }: Asked<'_>,
+    ) -> Profile {
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold = Fold::new(self, &domains, &names, &event_names);
+        let mut fold = Fold::new((self, keys), &domains, names, &event_names);
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
-        let modules = (0u32..).map(ModuleId).zip(self.timeline.modules().list());
-        let truncated: Vec<ModuleId> = modules.filter(|(_, m)| m.path == TRUNCATED_NAME).map(|(id, _)| id).collect();
-        for (&(ref cell, sum), squares) in self.cells.list().iter().zip(self.cells.squares()) {
+        let truncated = self.truncated_modules();
+        let cells = cells.into_iter();
+        let squares = squares.iter().copied().chain(std::iter::repeat(0.0));
+        for (&(ref cell, sum), squares) in cells.clone().flatten().zip(squares) {
             let Some(table) = profiles.get_mut(cell.event as usize) else { continue };
-            if !self.takes(&names, cell) {
+            if !self.takes(names, cell) || !fold.is_within(cell, within) {
                 continue;
             }
             let place = self.frames.place(FrameId(cell.frame));
-            if needs_names && names.name(FrameId(cell.frame)).is_none() {
+            if names.name(FrameId(cell.frame)).is_none() {
                 *unnamed.entry(place.module).or_default() += sum.samples;
             }
             table.add(&mut fold, cell, sum, has_children);
             table.squares += squares;
-            let outermost = self.frames.frames_of(StackId(cell.stack)).last();
-            if outermost.is_some_and(|&frame| truncated.contains(&self.frames.place(frame).module)) {
+            if self.is_truncated(&truncated, cell) {
                 table.truncated += sum.samples;
             }
         }
@@ -133,15 +159,16 @@ impl Builder {
             for table in &mut profiles {
                 table.plant(trees, has_children);
             }
-            for &(ref cell, sum) in self.cells.list() {
+            for &(ref cell, sum) in cells.flatten() {
                 if let Some(table) = profiles.get_mut(cell.event as usize)
-                    && self.takes(&names, cell)
+                    && self.takes(names, cell)
+                    && fold.is_within(cell, within)
                 {
                     table.grow(&mut fold, cell, sum, (trees.order, has_children));
                 }
             }
         }
-        let functions = if trees.is_some() { self.function_names(&names) } else { Vec::new() };
+        let functions = if trees.is_some() { self.function_names(names) } else { Vec::new() };
         let rows = |table: EventTable| table.into_rows(has_children, trees);
         let events = events.list().iter().zip(profiles).enumerate().map(|(index, (event, table))| EventProfile {
             name: event.name.clone(),
@@ -154,14 +181,26 @@ impl Builder {
         });
         Profile {
             events: events.collect(),
-            unnamed: self.advice(&names, unnamed),
-            keys: self.keys.clone(),
+            unnamed: self.advice(names, unnamed),
+            keys: keys.to_vec(),
             has_children,
             trees,
             functions,
             damaged: self.damaged,
-            domains: self.origins.times(&domains),
+            domains: self.origins.times(&domains, [self.origins.seen()]),
         }
+    }
+
+    /// The modules that truncated stacks end in.
+    pub(super) fn truncated_modules(&self) -> Vec<ModuleId> {
+        let modules = (0u32..).map(ModuleId).zip(self.timeline.modules().list());
+        modules.filter(|(_, m)| m.path == TRUNCATED_NAME).map(|(id, _)| id).collect()
+    }
+
+    /// Whether a cell's stack ends in one of these.
+    pub(super) fn is_truncated(&self, truncated: &[ModuleId], cell: &Cell) -> bool {
+        let outermost = self.frames.frames_of(StackId(cell.stack)).last();
+        outermost.is_some_and(|&frame| truncated.contains(&self.frames.place(frame).module))
     }
 
     pub(super) fn domain_names(&self) -> DomainNames {
@@ -185,6 +224,49 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// The tree of one row: the event's period, the row's period with and without what it calls, and the tree. `None` when
+    /// no sample is the row's.
+    pub(super) fn tree_of<'a>(
+        &self,
+        events: &Events,
+        names: &Names,
+        cells: impl Iterator<Item = &'a [(Cell, Sum)]>,
+        (row, order): (&RowOf, Order),
+    ) -> Option<(u64, (u64, u64), Vec<Node>)> {
+        let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
+        let domains = self.domain_names();
+        let mut fold = Fold::new((self, &row.keys), &domains, names, &event_names);
+        let new = |values: &Vec<Value>| Row { values: values.clone(), ..Row::default() };
+        let mut table = EventTable::of_rows(vec![new(&row.values)]);
+        let root = table.arena.root();
+        table.roots = vec![Some(root)];
+        let (mut whole, mut own) = (0u64, 0u64);
+        for &(ref cell, sum) in cells.flatten() {
+            if cell.event as usize == row.event && self.takes(names, cell) && fold.is_within(cell, &row.within) {
+                whole = whole.saturating_add(sum.period);
+                table.grow(&mut fold, cell, sum, (order, true));
+                if table.row(&mut fold, cell, FrameId(cell.frame), None) == 0 {
+                    own = own.saturating_add(sum.period);
+                }
+            }
+        }
+        let period = table.arena.period(root);
+        (period > 0).then(|| (whole, (period, own), table.arena.below(root, least(whole))))
+    }
+}
+
+/// What is asked of cells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// What rows are made of.
+    pub(super) keys: &'a [Key],
+    /// Only samples of which this holds.
+    pub(super) within: &'a [(Key, Value)],
+    pub(super) has_children: bool,
+    pub(super) trees: Option<Trees>,
+}
+
 /// Texts of ids, made once.
 #[derive(Default)]
 struct Texts {
@@ -196,6 +278,7 @@ struct Texts {
 
 pub(super) struct Fold<'a> {
     builder: &'a Builder,
+    keys: &'a [Key],
     domains: &'a DomainNames,
     names: &'a Names,
     events: &'a [Arc<str>],
@@ -246,13 +329,33 @@ impl Builder {
 }
 
 impl<'a> Fold<'a> {
+    /// Of rows with these keys.
     pub(super) fn new(
-        builder: &'a Builder,
+        (builder, keys): (&'a Builder, &'a [Key]),
         domains: &'a DomainNames,
         names: &'a Names,
         events: &'a [Arc<str>],
     ) -> Fold<'a> {
-        Fold { builder, domains, names, events, texts: Texts::default() }
+        Fold { builder, keys, domains, names, events, texts: Texts::default() }
+    }
+
+    /// Whether all this holds of a cell.
+    pub(super) fn is_within(&mut self, cell: &Cell, within: &[(Key, Value)]) -> bool {
+        within.iter().all(|(key, value)| self.value(*key, cell, FrameId(cell.frame), None) == *value)
+    }
+
+    /// What decides a row, in numbers: two times the same means the same row. The name of a thread may come late, so it is
+    /// part of it.
+    fn spot(&self, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> RowSpot {
+        let has = |key| self.keys.contains(&key);
+        let comm = self.builder.timeline.tasks().key(ThreadId(cell.thread)).comm;
+        RowSpot {
+            thread: (if has(Key::Pid) || has(Key::Tid) { cell.thread } else { 0 }, comm),
+            code: (frame, inlined),
+            cpu: if has(Key::Cpu) { cell.cpu } else { 0 },
+            origin: if has(Key::Domain) || has(Key::Vcpu) { cell.origin } else { 0 },
+            cgroup: if has(Key::Cgroup) { cell.cgroup } else { 0 },
+        }
     }
 
     fn value(&mut self, key: Key, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> Value {
@@ -305,17 +408,29 @@ impl<'a> Fold<'a> {
 
     /// The values of a frame, or of a function that was compiled into it.
     pub(super) fn values(&mut self, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> Vec<Value> {
-        let builder = self.builder;
-        builder.keys.iter().map(|&key| self.value(key, cell, frame, inlined)).collect()
+        let keys = self.keys;
+        keys.iter().map(|&key| self.value(key, cell, frame, inlined)).collect()
     }
 }
 
+/// See [`Fold::spot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct RowSpot {
+    thread: (u32, ThreadName),
+    code: (FrameId, Option<FunctionId>),
+    cpu: u32,
+    origin: u32,
+    cgroup: u64,
+}
+
 /// The rows of one event while they are added up.
-#[derive(Default)]
-struct EventTable {
+#[derive(Debug, Default)]
+pub(super) struct EventTable {
     index: FxHashMap<Vec<Value>, usize>,
-    rows: Vec<Row>,
-    total: Sum,
+    /// Rows that were found already.
+    found: FxHashMap<RowSpot, usize>,
+    pub(super) rows: Vec<Row>,
+    pub(super) total: Sum,
     /// The squares of all periods, added up.
     squares: f64,
     /// The trees of rows: root by row, where it has one.
@@ -325,7 +440,33 @@ struct EventTable {
 }
 
 impl EventTable {
+    /// With these rows.
+    pub(super) fn of_rows(rows: Vec<Row>) -> EventTable {
+        let index = rows.iter().enumerate().map(|(at, row)| (row.values.clone(), at)).collect();
+        EventTable { index, rows, ..EventTable::default() }
+    }
+
+    /// Whether rows were found by more than `most` numbers.
+    pub(super) fn is_crowded(&self, most: usize) -> bool {
+        self.found.len() > most
+    }
+
+    /// The numbers that rows were found by mean something else from now on.
+    pub(super) fn forget(&mut self) {
+        self.found.clear();
+    }
+
     fn row(&mut self, fold: &mut Fold<'_>, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> usize {
+        let spot = fold.spot(cell, frame, inlined);
+        if let Some(&row) = self.found.get(&spot) {
+            return row;
+        }
+        let row = self.row_of(fold, cell, frame, inlined);
+        self.found.insert(spot, row);
+        row
+    }
+
+    fn row_of(&mut self, fold: &mut Fold<'_>, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> usize {
         match self.index.entry(fold.values(cell, frame, inlined)) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
@@ -346,7 +487,8 @@ impl EventTable {
         }
     }
 
-    fn add(&mut self, fold: &mut Fold<'_>, cell: &Cell, sum: Sum, has_children: bool) {
+    /// Adds a cell.
+    pub(super) fn add(&mut self, fold: &mut Fold<'_>, cell: &Cell, sum: Sum, has_children: bool) {
         self.total.samples += sum.samples;
         self.total.period = self.total.period.saturating_add(sum.period);
         let own = self.row(fold, cell, FrameId(cell.frame), None);
@@ -400,7 +542,7 @@ impl EventTable {
             [] => &own,
             stack => stack,
         };
-        let of_functions = builder.keys.contains(&Key::Symbol);
+        let of_functions = fold.keys.contains(&Key::Symbol);
         let stack: Vec<(FrameId, FunctionId)> = expand(names, stack).collect();
         let way = |&(_, function): &(FrameId, FunctionId)| (function, names.function(function).0);
         let mut counted = FxHashSet::default();
@@ -444,8 +586,7 @@ impl EventTable {
                 _ => {}
             }
         }
-        let weight = |row: &Row| if has_children { (row.children, row.period) } else { (row.period, row.samples) };
-        rows.sort_by(|a, b| weight(b).cmp(&weight(a)).then_with(|| a.values.cmp(&b.values)));
+        rows.sort_by(|a, b| Row::by_weight(a, b, has_children));
         rows
     }
 }

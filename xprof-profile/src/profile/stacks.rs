@@ -6,10 +6,10 @@ use rustc_hash::FxHashMap;
 use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
-use super::cells::Sum;
+use super::cells::{Cell, Sum};
 use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
-use super::names::{FunctionId, FunctionName, Wanted};
+use super::names::{FunctionId, FunctionName, Names, Wanted};
 use super::rows::{Fold, Unnamed};
 use super::times::Times;
 use crate::symbols::Symbolizer;
@@ -72,19 +72,34 @@ impl Builder {
     pub fn stacks(&mut self, events: &Events, symbolizer: &Symbolizer, inline: bool) -> Stacks {
         self.adopt_kernel(symbolizer);
         let names = self.names(symbolizer, Wanted { inlined: inline, lines: false });
+        self.stacks_of(events, &names, [self.cells.list()], (&self.keys, &[]))
+    }
+
+    /// The stacks of cells, by keys, of those of which something holds.
+    pub(super) fn stacks_of<'a>(
+        &self,
+        events: &Events,
+        names: &Names,
+        cells: impl IntoIterator<Item = &'a [(Cell, Sum)]>,
+        (keys, within): (&[Key], &[(Key, Value)]),
+    ) -> Stacks {
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold = Fold::new(self, &domains, &names, &event_names);
+        let mut fold = Fold::new((self, keys), &domains, names, &event_names);
         let mut lists: Vec<EventStacks> = events
             .list()
             .iter()
             .map(|e| EventStacks { name: e.name.clone(), stacks: Vec::new(), samples: Vec::new() })
             .collect();
         // By cell: its event, and the index of its stack.
-        let mut stack_of: Vec<Option<(u32, u32)>> = vec![None; self.cells.list().len()];
+        let mut stack_of: Vec<Option<(u32, u32)>> = Vec::new();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
-        for (&(ref cell, Sum { samples, period }), stack_of) in self.cells.list().iter().zip(&mut stack_of) {
-            let Some(event) = lists.get_mut(cell.event as usize).filter(|_| self.takes(&names, cell)) else { continue };
+        for &(ref cell, Sum { samples, period }) in cells.into_iter().flatten() {
+            stack_of.push(None);
+            let Some(event) = lists.get_mut(cell.event as usize).filter(|_| self.takes(names, cell)) else { continue };
+            if !fold.is_within(cell, within) {
+                continue;
+            }
             let own = [FrameId(cell.frame)];
             let frames = match self.frames.frames_of(StackId(cell.stack)) {
                 [] => &own,
@@ -94,7 +109,9 @@ impl Builder {
                 *unnamed.entry(self.frames.place(own[0]).module).or_default() += samples;
             }
             let functions = frames.iter().flat_map(|&frame| names.functions(frame)).collect();
-            *stack_of = Some((cell.event, event.stacks.len() as u32));
+            if let Some(stack_of) = stack_of.last_mut() {
+                *stack_of = Some((cell.event, event.stacks.len() as u32));
+            }
             event.stacks.push(Stack { values: fold.values(cell, own[0], None), functions, samples, period });
         }
         for sample in self.times.iter().flat_map(Times::list) {
@@ -105,10 +122,10 @@ impl Builder {
             }
         }
         Stacks {
-            keys: self.keys.clone(),
-            functions: self.function_names(&names),
+            keys: keys.to_vec(),
+            functions: self.function_names(names),
             events: lists,
-            unnamed: self.advice(&names, unnamed),
+            unnamed: self.advice(names, unnamed),
             damaged: self.damaged,
             untimed: self.times.as_ref().map_or(0, Times::left_out),
         }

@@ -135,6 +135,11 @@ impl Arena {
         }
     }
 
+    /// Periods of the stacks that pass a node.
+    pub(super) fn period(&self, node: u32) -> u64 {
+        self.entries.get(node as usize).map_or(0, |entry| entry.sum.period)
+    }
+
     /// The nodes below one, those of less than `least` put together.
     pub(super) fn below(&self, node: u32, least: u64) -> Vec<Node> {
         let mut nodes = Vec::new();

@@ -9,6 +9,12 @@ use super::{Options, percent, shown, tree};
 /// Draws `{"schema":1,"events":[{"name","samples","period","lost","truncated","rows":[{KEY..,"samples","period","self","children"}]}]}`;
 /// with call trees rows have `callees`, `callers` or `chains` as well.
 pub fn json(profile: &Profile, options: &Options, out: &mut String) {
+    out.push_str(&document(profile, options).to_string());
+    out.push('\n');
+}
+
+/// What [`json`] draws, for whoever adds to it.
+pub fn document(profile: &Profile, options: &Options) -> Json {
     let events: Vec<Json> = profile
         .events
         .iter()
@@ -25,8 +31,7 @@ pub fn json(profile: &Profile, options: &Options, out: &mut String) {
     if let (Some(domains), Some(map)) = (domains(profile), document.as_object_mut()) {
         map.insert("domains".into(), domains);
     }
-    out.push_str(&document.to_string());
-    out.push('\n');
+    document
 }
 
 fn row(profile: &Profile, row: &Row, whole: u64) -> Json {

@@ -6,9 +6,9 @@ mod json;
 mod text;
 mod tree;
 
-pub use csv::csv;
+pub use csv::{csv, csv_heading, csv_rows};
 pub use domains::domain_lines;
-pub use json::json;
+pub use json::{document, json};
 pub use text::text;
 
 use xprof_profile::profile::{EventProfile, Row};

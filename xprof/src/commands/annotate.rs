@@ -110,7 +110,7 @@ fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Func
 }
 
 /// Reads the code of every function that the limit leaves, each file opened once.
-fn annotate(functions: Functions, symbolizer: &Symbolizer, percent_limit: f64) -> Annotated {
+pub(crate) fn annotate(functions: Functions, symbolizer: &Symbolizer, percent_limit: f64) -> Annotated {
     let Functions { events, list, .. } = functions;
     let mut readers: HashMap<Module, Result<Reader, String>> = HashMap::new();
     let is_shown = |function: &Function| {

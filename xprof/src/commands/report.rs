@@ -10,11 +10,12 @@ use anyhow::bail;
 use clap::ValueEnum;
 use xprof_perfdata::header::Description;
 use xprof_profile::profile::{Key, Order, Profile, Trees, has_domains};
+use xprof_ui::screen::{Able, State};
 use xprof_ui::{Format, table};
 
 use crate::reading::{Filled, Reading, damage};
-use crate::terminal::Output;
-use crate::{Global, input};
+use crate::terminal::{self, Output};
+use crate::{Global, input, pages, screen};
 
 /// Options of `xprof report`.
 #[derive(Debug, clap::Args)]
@@ -22,8 +23,8 @@ pub(crate) struct Options {
     /// The recording (`-`: standard input)
     #[arg(short, long, value_name = "FILE", default_value = input::DEFAULT)]
     input: PathBuf,
-    /// Print the table as text
-    #[arg(long)]
+    /// Print the table as text, on a terminal too
+    #[arg(long, conflicts_with = "tui")]
     stdio: bool,
     /// Write one page that opens anywhere: summary, warnings, flame graph, samples over time, table, environment (`-`:
     /// standard output)
@@ -33,8 +34,8 @@ pub(crate) struct Options {
     /// (every stack), none; a number leaves out nodes below that percentage (caller,2; the default is 0.5)
     #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, default_missing_value = "caller", value_parser = trees)]
     trees: Option<Wanted>,
-    /// The terminal browser: not available in this version
-    #[arg(long, hide = true)]
+    /// Look around in the terminal: tables, callers and callees, flame graph, code (the default on a terminal)
+    #[arg(long, conflicts_with = "format")]
     tui: bool,
     /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, srcline, addr, event, mode
     /// [default: comm,dso,symbol; with domains: domain,comm,dso,symbol]
@@ -118,11 +119,15 @@ impl From<OutputFormat> for Format {
 
 /// Runs `xprof report`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
-    if options.tui {
-        bail!("the terminal browser (--tui) is not available in this version; print the table: xprof report --stdio");
-    }
     if let Some(path) = &options.html {
         return page::run(&options, path, global);
+    }
+    let is_text = options.format == OutputFormat::Text;
+    if options.tui {
+        screen::need_terminal("print the table: xprof report --stdio")?;
+    }
+    if options.tui || is_text && !options.stdio && screen::has_terminal() {
+        return browse(options, global);
     }
     let mut notes = Vec::new();
     let (profile, children) = profile(&options, &mut notes)?;
@@ -144,6 +149,28 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         }
     }
     Output::new().write_all(out.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `xprof report --tui`.
+fn browse(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
+    // Lives until the program ends: its thread may still read when the user has seen enough.
+    let options: &'static Options = Box::leak(Box::new(options));
+    let opened = options.reading.open(&options.input)?;
+    let chains = opened.has_chains();
+    let children = options.children || (chains && !options.no_children);
+    let keys = options.keys(&opened.description);
+    let able = Able {
+        color: global.color.on(true),
+        unicode: terminal::shows_unicode(),
+        live: false,
+        chains,
+        domains: has_domains(&opened.description),
+        keys: keys.clone(),
+    };
+    let title = options.input.display().to_string();
+    let state = State::new(able, &format!("xprof report: {title}"));
+    screen::show(state, move |desk| pages::of_recording(opened, (&keys, children, options.no_inline), &title, &desk))?;
     Ok(ExitCode::SUCCESS)
 }
 

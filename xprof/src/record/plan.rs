@@ -9,7 +9,7 @@ use xprof_backend::plan::{CallGraph, DomainTarget, Plan, Rate, Target};
 
 use super::unwinding::SIZE_MAX;
 use super::values::{BackendChoice, CallGraphMode, Control, Frequency, RingSize, Switch};
-use crate::commands::record::Options;
+use crate::commands::record::{Options, Sampling};
 use crate::exit::Failure;
 
 /// Samples per second when nothing is said.
@@ -68,48 +68,22 @@ pub(crate) type ParseEvents<'a> = &'a dyn Fn(&str) -> anyhow::Result<Vec<EventGr
 /// Decides what `options` mean.
 pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Result<Recording> {
     check(&options)?;
-    let mut events = Vec::new();
-    for text in &options.events {
-        events.extend(parse(text)?);
-    }
-    // A wait is told by its stack.
-    let off_cpu = options.off_cpu && !has_domains(&options);
-    let stacks = options.stacks || off_cpu;
-    let best_stacks = options.call_graph.is_none() && stacks && !options.keep_stacks;
-    let page = rustix::param::page_size() as u64;
-    let plan = Plan {
-        events,
-        target: target(&options),
-        rate: match (options.frequency, options.count) {
-            (_, Some(period)) => Rate::Period(period),
-            (Some(Frequency::Max), None) => Rate::MaxFrequency,
-            (Some(Frequency::Hz(hz)), None) => Rate::Frequency(hz),
-            (None, None) if has_domains(&options) => Rate::Frequency(DOMAINS_HZ),
-            (None, None) => Rate::Frequency(DEFAULT_HZ),
-        },
-        rate_is_asked: options.frequency.is_some() || options.count.is_some(),
-        cpus: options.cpus.map(|list| list.0),
-        off_cpu,
-        call_graph: match (options.call_graph, stacks) {
-            (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
-            (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size, kept: options.keep_stacks },
-            (None, true) => CallGraph::StackCopies { size: SIZE_MAX, kept: options.keep_stacks },
-            (None, false) => CallGraph::None,
-        },
-        inherit: !options.no_inherit,
-        mmap_pages: options.mmap_pages.map(|size| pages(size, page)).transpose()?,
-        clockid: options.clock,
-        overwrite: options.overwrite,
-        start_disabled: options.delay.is_some_and(|ms| ms != 0),
-        with_ids: false,
-    };
+    let sampling = options.sampling;
+    let stacks = sampling.stacks || is_off_cpu(&sampling);
+    let best_stacks = sampling.call_graph.is_none() && stacks && !options.keep_stacks;
+    let has_command = !options.command.is_empty();
+    let mut plan = plan(&sampling, has_command, parse)?;
+    keep_stacks(&mut plan, options.keep_stacks);
+    plan.clockid = options.clock;
+    plan.overwrite = options.overwrite;
+    plan.start_disabled = options.delay.is_some_and(|ms| ms != 0);
     let to_stdout = options.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
     Ok(Recording {
         plan,
-        backend: options.backend,
+        backend: sampling.backend,
         command: options.command,
         run: Run {
-            duration: options.duration,
+            duration: sampling.duration,
             enable_after: options
                 .delay
                 .and_then(|ms| u64::try_from(ms).ok())
@@ -128,6 +102,55 @@ pub(crate) fn resolve(options: Options, parse: ParseEvents<'_>) -> anyhow::Resul
     })
 }
 
+/// What a backend is asked; `has_command`: there is a command to be started.
+pub(crate) fn plan(sampling: &Sampling, has_command: bool, parse: ParseEvents<'_>) -> anyhow::Result<Plan> {
+    check_sampling(sampling)?;
+    let mut events = Vec::new();
+    for text in &sampling.events {
+        events.extend(parse(text)?);
+    }
+    let page = rustix::param::page_size() as u64;
+    Ok(Plan {
+        events,
+        target: target(sampling, has_command),
+        rate: match (sampling.frequency, sampling.count) {
+            (_, Some(period)) => Rate::Period(period),
+            (Some(Frequency::Max), None) => Rate::MaxFrequency,
+            (Some(Frequency::Hz(hz)), None) => Rate::Frequency(hz),
+            (None, None) if has_domains(sampling) => Rate::Frequency(DOMAINS_HZ),
+            (None, None) => Rate::Frequency(DEFAULT_HZ),
+        },
+        rate_is_asked: sampling.frequency.is_some() || sampling.count.is_some(),
+        cpus: sampling.cpus.as_ref().map(|list| list.0.clone()),
+        off_cpu: is_off_cpu(sampling),
+        // A wait is told by its stack.
+        call_graph: match (sampling.call_graph, sampling.stacks || is_off_cpu(sampling)) {
+            (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
+            (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size, kept: false },
+            (None, true) => CallGraph::StackCopies { size: SIZE_MAX, kept: false },
+            (None, false) => CallGraph::None,
+        },
+        inherit: !sampling.no_inherit,
+        mmap_pages: sampling.mmap_pages.map(|size| pages(size, page)).transpose()?,
+        clockid: None,
+        overwrite: false,
+        start_disabled: false,
+        with_ids: false,
+    })
+}
+
+/// Whether the waits of tasks are recorded.
+fn is_off_cpu(sampling: &Sampling) -> bool {
+    sampling.off_cpu && !has_domains(sampling)
+}
+
+/// `--keep-stacks`.
+fn keep_stacks(plan: &mut Plan, keep: bool) {
+    if let CallGraph::StackCopies { kept, .. } = &mut plan.call_graph {
+        *kept = keep;
+    }
+}
+
 /// Contradictions that clap does not see.
 fn check(options: &Options) -> Result<(), Failure> {
     let to_stdout = options.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
@@ -140,7 +163,7 @@ fn check(options: &Options) -> Result<(), Failure> {
     if options.switch_output.is_some() && options.report {
         return Err(Failure::usage("--report reads one file and --switch-output makes many: use xprof report -i FILE"));
     }
-    if options.switch_output.is_some() && matches!(options.backend, BackendChoice::Simulated(_)) {
+    if options.switch_output.is_some() && matches!(options.sampling.backend, BackendChoice::Simulated(_)) {
         return Err(Failure::usage("--switch-output: the simulated machine fills one file; leave it away"));
     }
     if options.delay == Some(-1) && options.control.is_none() {
@@ -148,6 +171,10 @@ fn check(options: &Options) -> Result<(), Failure> {
             "-D -1 waits for `enable` from --control, and there is none: add --control fifo:PATH",
         ));
     }
+    Ok(())
+}
+
+fn check_sampling(options: &Sampling) -> Result<(), Failure> {
     if options.consistent && !has_domains(options) {
         return Err(Failure::usage("--consistent pauses domains: name them with --domain, or all with --all-domains"));
     }
@@ -167,11 +194,11 @@ fn check(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn has_domains(options: &Options) -> bool {
+fn has_domains(options: &Sampling) -> bool {
     options.all_domains || !options.domain.is_empty()
 }
 
-fn target(options: &Options) -> Target {
+fn target(options: &Sampling, has_command: bool) -> Target {
     if has_domains(options) {
         let (which, consistent) = (options.domain.clone(), options.consistent);
         return Target::Domains(DomainTarget { which, consistent, waiting: options.off_cpu });
@@ -180,7 +207,7 @@ fn target(options: &Options) -> Target {
         (Some(list), _) => Target::Processes(list.0.clone()),
         (None, Some(list)) => Target::Threads(list.0.clone()),
         (None, None) if !options.cgroup.is_empty() => Target::Cgroups(options.cgroup.clone()),
-        (None, None) if options.all || options.cpus.is_some() || options.command.is_empty() => Target::System,
+        (None, None) if options.all || options.cpus.is_some() || !has_command => Target::System,
         (None, None) => Target::Command(0),
     }
 }

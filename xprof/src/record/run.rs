@@ -48,6 +48,24 @@ enum End {
     Broken(anyhow::Error),
 }
 
+/// The backend of a choice.
+pub(crate) fn backend(choice: &BackendChoice, plan: &Plan) -> Box<dyn Backend> {
+    match choice {
+        BackendChoice::Auto if matches!(plan.target, Target::Domains(_)) => Box::new(Xen),
+        // In dom0 everything is the whole host.
+        BackendChoice::Auto if is_whole_host(plan) => Box::new(WholeHost::default()),
+        BackendChoice::Auto | BackendChoice::Native => Box::new(Native::new()),
+        BackendChoice::Xen => Box::new(Xen),
+        BackendChoice::Replay(path) => Box::new(Replay::new(path)),
+        BackendChoice::Simulated(simulated) => Box::new(simulated.clone()),
+    }
+}
+
+/// False for what says itself what was running: a replayed recording, and a machine that is not there.
+pub(crate) fn is_here(choice: &BackendChoice) -> bool {
+    !matches!(choice, BackendChoice::Replay(_) | BackendChoice::Simulated(_))
+}
+
 /// Records.
 pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<ExitCode> {
     output::refuse_terminal(recording.file.path.as_deref())?;
@@ -57,17 +75,7 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     if let (Target::Command(pid), Some(waiting)) = (&mut recording.plan.target, &waiting) {
         *pid = waiting.pid();
     }
-    let backend: Box<dyn Backend> = match &recording.backend {
-        BackendChoice::Auto if matches!(recording.plan.target, Target::Domains(_)) => Box::new(Xen),
-        // In dom0 everything is the whole host.
-        BackendChoice::Auto if is_whole_host(&recording.plan) => Box::new(WholeHost::default()),
-        BackendChoice::Auto | BackendChoice::Native => Box::new(Native::new()),
-        BackendChoice::Xen => Box::new(Xen),
-        BackendChoice::Replay(path) => Box::new(Replay::new(path)),
-        BackendChoice::Simulated(simulated) => Box::new(simulated.clone()),
-    };
-    // A replayed recording tells itself what was running, and so does a machine that is not there.
-    let live = !matches!(recording.backend, BackendChoice::Replay(_) | BackendChoice::Simulated(_));
+    let live = is_here(&recording.backend);
     let plan = &mut recording.plan;
     if live && recording.best_stacks && frame_pointers::are_enough(&plan.target, &recording.command) {
         plan.call_graph = CallGraph::FramePointers;
@@ -75,7 +83,7 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
             eprintln!("xprof: all code that is there keeps frame pointers: stacks are taken by these");
         }
     }
-    let mut session = backend.open(&recording.plan)?;
+    let mut session = backend(&recording.backend, &recording.plan).open(&recording.plan)?;
     let machine = Machine::here();
     let mut notes = session.describe().notes.clone();
     let features = match recording.backend {

@@ -1,0 +1,183 @@
+//! The screens as a user sees them: the whole program on a terminal (tmux), by keys, and the terminal as it was afterwards.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use xprof_tests::{run, stdout, storm, xprof};
+
+/// Nobody waits longer for a screen, however loaded the machine is.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A terminal of 80x24 in which a command runs.
+struct Terminal<'a> {
+    dir: &'a Path,
+    socket: String,
+}
+
+impl<'a> Terminal<'a> {
+    /// `stty` is asked before and after the command, and its status is kept.
+    fn start(dir: &'a Path, environment: &str, command: &str) -> Terminal<'a> {
+        for file in ["before", "after", "pid", "status"] {
+            let _ = std::fs::remove_file(dir.join(file));
+        }
+        let terminal = Terminal { dir, socket: dir.join("tmux").to_str().unwrap().to_owned() };
+        let at = dir.display();
+        let script = format!(
+            "cd {at}; stty -a > before; sh -c 'echo $$ > pid; exec env {environment} {} {command}'; echo $? > status.new; \
+             stty -a > after; mv status.new status; exec sleep 1000",
+            xprof().display()
+        );
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", &script]);
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        stdout(
+            Command::new("tmux")
+                .arg("-S")
+                .arg(&self.socket)
+                .args(arguments)
+                .env("LC_ALL", "C.UTF-8")
+                .env("TERM", "screen"),
+        )
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// Waits until the screen is as it should be.
+    fn until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let screen = self.screen();
+            if is_there(&screen) {
+                return screen;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no {what} in:\n{screen}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Presses a key and waits for text.
+    fn press(&self, key: &str, expected: &str) -> String {
+        self.tmux(&["send-keys", key]);
+        self.until(expected, |screen| screen.contains(expected))
+    }
+
+    /// Waits for the end of the program: its status; the terminal must be as it was.
+    fn ended(&self) -> String {
+        let begun = Instant::now();
+        let status = loop {
+            if let Ok(status) = std::fs::read_to_string(self.dir.join("status")) {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "still running:\n{}", self.screen());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let setting = |file| std::fs::read_to_string(self.dir.join(file)).unwrap();
+        assert_eq!(setting("before"), setting("after"));
+        assert_eq!(self.tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]).trim(), "0 1");
+        status.trim().to_owned()
+    }
+
+    fn kill(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap();
+        stdout(Command::new("kill").args([signal, pid.trim()]));
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        run(Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server"));
+    }
+}
+
+#[test]
+fn a_recording_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = storm(dir.path());
+    let mut record = Command::new(xprof());
+    record.current_dir(&dir).args(["record", "-q", "--call-graph", "fp", "-o", "storm.data", "--"]);
+    stdout(record.arg(program).args(["spin", "300000000"]));
+    // On a terminal the screens are what report shows.
+    let terminal = Terminal::start(dir.path(), "LC_ALL=C.UTF-8", "report -i storm.data");
+    let table = terminal.until("table", |screen| screen.contains("[.] main"));
+    assert!(table.lines().next().unwrap().starts_with("xprof report: storm.data  "), "{table}");
+    terminal.press("?", "choose a row");
+    terminal.press("x", "[.] main");
+    terminal.press("/", "/");
+    terminal.tmux(&["send-keys", "-l", "main"]);
+    let filtered = |screen: &str| screen.contains("with \"main\"") && screen.contains("[.] main");
+    terminal.until("filtered table", filtered);
+    terminal.press("Enter", "q quit");
+    terminal.press("Enter", "Called from");
+    terminal.press("Escape", "with \"main\"");
+    terminal.press("a", "v source");
+    let code = terminal.press("g", "Percent    Samples  Address");
+    assert!(code.contains("# main in storm"), "{code}");
+    terminal.press("Escape", "with \"main\"");
+    terminal.press("f", "▏all");
+    terminal.press("Down", "thread  storm");
+    // Whatever size the terminal gets.
+    for (width, height) in [("1", "1"), ("300", "100"), ("2", "50"), ("500", "2"), ("80", "24")] {
+        terminal.tmux(&["resize-window", "-x", width, "-y", height]);
+    }
+    terminal.until("flame graph", |screen| screen.contains("▏all") && screen.contains("thread  storm"));
+    terminal.tmux(&["send-keys", "q"]);
+    assert_eq!(terminal.ended(), "0");
+}
+
+/// A way out.
+type Way<'a> = &'a dyn Fn(&Terminal<'_>);
+
+#[test]
+fn the_machine_is_looked_at_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    let command = format!("top -p {} -I 100", busy.id());
+    let ends: [(&str, Way<'_>); 4] = [
+        ("q", &|terminal| drop(terminal.tmux(&["send-keys", "q"]))),
+        ("Ctrl-C", &|terminal| drop(terminal.tmux(&["send-keys", "C-c"]))),
+        ("SIGTERM", &|terminal| terminal.kill("-TERM")),
+        ("SIGHUP", &|terminal| terminal.kill("-HUP")),
+    ];
+    for (name, end) in ends {
+        let terminal = Terminal::start(dir.path(), "LC_ALL=C NO_COLOR=1", &command);
+        let screen = terminal.until("rows", |screen| screen.contains("sh ") && screen.contains("/s  0 lost"));
+        assert!(screen.is_ascii() && screen.contains("% CPU"), "{screen}");
+        terminal.press("Space", "FROZEN");
+        terminal.press("p", "Pid");
+        end(&terminal);
+        assert_eq!(terminal.ended(), "0", "{name}");
+    }
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+}
+
+#[test]
+fn the_simulated_machine_has_a_live_flame_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::start(
+        dir.path(),
+        "LC_ALL=C.UTF-8",
+        "top --call-graph fp -I 200 --backend simulated:seed=7,seconds=600,pace=1",
+    );
+    terminal.until("rows", |screen| screen.contains("[.] main"));
+    terminal.press("f", "▏httpd");
+    terminal.press("Escape", "Children");
+    terminal.press("Enter", "Called from");
+    terminal.tmux(&["send-keys", "q"]);
+    assert_eq!(terminal.ended(), "0");
+}
+
+#[test]
+fn without_a_terminal() {
+    let output = run(Command::new(xprof()).args(["report", "--tui", "-i", "nowhere"]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("xprof report --stdio"));
+    let output = run(Command::new(xprof()).arg("top"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("xprof top --batch 1"));
+}

@@ -1,0 +1,355 @@
+//! Samples added up while they come, for a table that is drawn again and again.
+//!
+//! Time is cut into slices. A slice has cells of its own; the table is the sum of the last few, and the trail of a row is
+//! what each slice of the last minute gave it. So memory follows what runs in a minute, not how long one looks: slices
+//! beyond a minute are dropped, and so are rows that had nothing in it and stacks that no slice has. What names and address
+//! spaces of processes that are gone leave behind is not taken apart: when it has become too much ([`Live::is_heavy`]), the
+//! timeline is begun anew ([`Live::renew`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use xprof_perfdata::domain::Domain;
+use xprof_perfdata::events::Events;
+use xprof_perfdata::order::RawRecord;
+
+use super::builder::{Builder, LostCount};
+use super::cells::{Cell, Sum};
+use super::domains::Seen;
+use super::frames::FrameId;
+use super::key::{Key, Value};
+use super::names::{Names, Wanted};
+use super::rows::{EventProfile, EventTable, Fold, Profile, Row};
+use super::view::View;
+use crate::symbols::Symbolizer;
+use crate::timeline::ModuleId;
+
+/// Slices that are kept.
+pub const SLICES: usize = 60;
+/// Cells of all slices: 40 MB.
+const CELLS_MAX: usize = 1 << 20;
+/// Frames of stacks beyond which those that no slice has are dropped: twice 16 MB.
+const FRAMES_MAX: usize = 4 << 20;
+/// Threads and code addresses beyond which the timeline is begun anew.
+const THREADS_MAX: usize = 200_000;
+const PLACES_MAX: usize = 2 << 20;
+
+/// What one slice gave to a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    samples: u64,
+    period: u64,
+    children: u64,
+}
+
+/// What the last slices gave to a row; the newest last.
+type Trail = VecDeque<Part>;
+
+#[derive(Debug, Default)]
+struct Slice {
+    cells: Vec<(Cell, Sum)>,
+    seen: FxHashMap<u32, Seen>,
+}
+
+/// One event's rows, each with its trail.
+#[derive(Debug, Default)]
+struct LiveTable {
+    table: EventTable,
+    trails: Vec<Trail>,
+    totals: Trail,
+}
+
+impl LiveTable {
+    /// Ends a slice: what the table holds goes to the trails.
+    fn end_slice(&mut self) {
+        self.trails.resize_with(self.table.rows.len(), Trail::default);
+        for (row, trail) in self.table.rows.iter_mut().zip(&mut self.trails) {
+            let part = Part { samples: row.samples, period: row.period, children: row.children };
+            (row.samples, row.period, row.children) = (0, 0, 0);
+            push(trail, part);
+        }
+        let Sum { samples, period } = std::mem::take(&mut self.table.total);
+        push(&mut self.totals, Part { samples, period, children: period });
+    }
+
+    /// Rows that had nothing in any slice that is kept.
+    fn idle(&self) -> usize {
+        self.trails.iter().filter(|trail| is_idle(trail)).count()
+    }
+
+    /// Drops the idle rows.
+    fn sweep(&mut self) {
+        let (rows, trails) = (std::mem::take(&mut self.table.rows), std::mem::take(&mut self.trails));
+        let left: Vec<(Row, Trail)> = rows.into_iter().zip(trails).filter(|(_, trail)| !is_idle(trail)).collect();
+        let (rows, trails) = left.into_iter().unzip();
+        self.table = EventTable::of_rows(rows);
+        self.trails = trails;
+    }
+}
+
+fn push(trail: &mut Trail, part: Part) {
+    if trail.len() == SLICES {
+        trail.pop_front();
+    }
+    trail.push_back(part);
+}
+
+fn is_idle(trail: &Trail) -> bool {
+    trail.iter().all(|part| part.children == 0 && part.samples == 0)
+}
+
+/// The sum of the last slices.
+fn sum(trail: &Trail, window: usize) -> Part {
+    trail.iter().rev().take(window).fold(Part::default(), |sum, part| Part {
+        samples: sum.samples + part.samples,
+        period: sum.period.saturating_add(part.period),
+        children: sum.children.saturating_add(part.children),
+    })
+}
+
+/// A table and the trail of each of its rows.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The table.
+    pub profile: Profile,
+    /// By event and row: periods of the last slices, the newest last; with the children column, of it.
+    pub trails: Vec<Vec<Vec<u64>>>,
+}
+
+/// Samples while they come.
+#[derive(Debug)]
+pub struct Live {
+    builder: Builder,
+    events: Events,
+    names: Names,
+    slices: VecDeque<Slice>,
+    keys: Vec<Key>,
+    within: Vec<(Key, Value)>,
+    has_children: bool,
+    tables: Vec<LiveTable>,
+    /// What is sampled meanwhile is not counted.
+    frozen: bool,
+    /// Lost before the counts were set to zero, by event.
+    lost_before: Vec<u64>,
+}
+
+impl Live {
+    /// With the rows of `keys`. `has_children`: with a children column; the builder must keep stacks then.
+    pub fn new(builder: Builder, events: Events, keys: &[Key], has_children: bool) -> Live {
+        let mut live = Live {
+            builder,
+            events,
+            names: Names::default(),
+            slices: VecDeque::new(),
+            keys: keys.to_vec(),
+            within: Vec::new(),
+            has_children,
+            tables: Vec::new(),
+            frozen: false,
+            lost_before: Vec::new(),
+        };
+        live.clear_tables();
+        live
+    }
+
+    fn clear_tables(&mut self) {
+        self.tables = self.events.list().iter().map(|_| LiveTable::default()).collect();
+    }
+
+    /// Takes the next record in time order.
+    pub fn record(&mut self, raw: &RawRecord<'_>) {
+        self.builder.record(raw, &self.events);
+    }
+
+    /// A domain appeared, was renamed, or is gone.
+    pub fn domain(&mut self, domain: Domain) {
+        self.builder.origins.learn(domain);
+        self.refold();
+    }
+
+    /// Shows other rows, of the slices that are kept.
+    pub fn show(&mut self, keys: &[Key], within: &[(Key, Value)]) {
+        if self.keys != keys || self.within != within {
+            (self.keys, self.within) = (keys.to_vec(), within.to_vec());
+            self.refold();
+        }
+    }
+
+    fn refold(&mut self) {
+        self.clear_tables();
+        let slices = std::mem::take(&mut self.slices);
+        slices.iter().for_each(|slice| self.fold(slice));
+        self.slices = slices;
+    }
+
+    fn fold(&mut self, slice: &Slice) {
+        let event_names: Vec<Arc<str>> = self.events.list().iter().map(|e| e.name.as_str().into()).collect();
+        let domains = self.builder.domain_names();
+        let mut fold = Fold::new((&self.builder, &self.keys), &domains, &self.names, &event_names);
+        for &(ref cell, sum) in &slice.cells {
+            let Some(live) = self.tables.get_mut(cell.event as usize) else { continue };
+            if self.builder.takes(&self.names, cell) && fold.is_within(cell, &self.within) {
+                live.table.add(&mut fold, cell, sum, self.has_children);
+            }
+        }
+        self.tables.iter_mut().for_each(LiveTable::end_slice);
+    }
+
+    /// Ends a slice: names what is new in it, and adds it to the rows.
+    pub fn cut(&mut self, symbolizer: &Symbolizer) {
+        self.builder.adopt_kernel(symbolizer);
+        self.builder.name_frames(&mut self.names, symbolizer, Wanted::default());
+        let slice = Slice { cells: self.builder.cells.take(), seen: self.builder.origins.take_seen() };
+        if self.frozen {
+            return;
+        }
+        self.fold(&slice);
+        self.slices.push_back(slice);
+        let cells = |slices: &VecDeque<Slice>| slices.iter().map(|slice| slice.cells.len()).sum::<usize>();
+        while self.slices.len() > SLICES || self.slices.len() > 1 && cells(&self.slices) > CELLS_MAX {
+            self.slices.pop_front();
+        }
+        if self.builder.frames.size() > FRAMES_MAX {
+            let stacks = self.slices.iter_mut().flat_map(|slice| &mut slice.cells).map(|(cell, _)| &mut cell.stack);
+            self.builder.frames.keep_stacks(stacks);
+        }
+        for live in &mut self.tables {
+            if live.table.is_crowded(CELLS_MAX) {
+                live.table.forget();
+            }
+            if live.idle() > live.table.rows.len() / 2 {
+                live.sweep();
+            }
+        }
+    }
+
+    /// Counts no more (true), or again: what was counted stays as it is.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.builder.cells.take();
+        self.frozen = frozen;
+    }
+
+    /// Samples of the last `window` slices, of all events.
+    pub fn samples(&self, window: usize) -> u64 {
+        self.tables.iter().map(|live| sum(&live.totals, window).samples).sum()
+    }
+
+    /// Records that were lost, of all events.
+    pub fn lost(&self) -> u64 {
+        let lost: u64 = self.builder.lost.iter().map(|lost| lost.count()).sum();
+        lost.saturating_sub(self.lost_before.iter().sum())
+    }
+
+    /// Forgets all that was counted.
+    pub fn zero(&mut self) {
+        self.slices.clear();
+        self.builder.cells.take();
+        self.clear_tables();
+        self.lost_before = self.builder.lost.iter().map(|lost| lost.count()).collect();
+    }
+
+    /// True when processes that are gone take more memory than they should.
+    pub fn is_heavy(&self) -> bool {
+        self.builder.timeline.tasks().len() > THREADS_MAX || self.builder.frames.places().len() > PLACES_MAX
+    }
+
+    /// Goes on with a builder that knows nothing yet: it must be told what runs. The rows and their trails stay; views
+    /// begin anew.
+    pub fn renew(&mut self, builder: Builder) {
+        let old = std::mem::replace(&mut self.builder, builder);
+        self.builder.lost = old.lost;
+        self.builder.damaged = old.damaged;
+        self.names = Names::default();
+        self.slices.clear();
+        self.tables.iter_mut().for_each(|live| live.table.forget());
+    }
+
+    /// The table of the last `window` slices, of each event the `most` heaviest rows; rows that had nothing in them are left
+    /// out.
+    pub fn snapshot(&self, window: usize, most: usize) -> Snapshot {
+        let mut trails = Vec::new();
+        let mut events = Vec::new();
+        let truncated = self.truncated(window);
+        let weight = |part: &Part| if self.has_children { part.children } else { part.period };
+        for (index, (event, live)) in self.events.list().iter().zip(&self.tables).enumerate() {
+            let sums = live.trails.iter().map(|trail| sum(trail, window)).enumerate();
+            let mut heaviest: Vec<(usize, Part)> =
+                sums.filter(|(_, part)| part.samples > 0 || part.children > 0).collect();
+            if heaviest.len() > most {
+                heaviest.select_nth_unstable_by_key(most, |(_, part)| std::cmp::Reverse(weight(part)));
+                heaviest.truncate(most);
+            }
+            let with_trail = |(at, Part { samples, period, children }): (usize, Part)| {
+                let row = Row { samples, period, children, ..live.table.rows.get(at)?.clone() };
+                Some((row, live.trails.get(at)?.iter().map(weight).collect()))
+            };
+            let mut rows: Vec<(Row, Vec<u64>)> = heaviest.into_iter().filter_map(with_trail).collect();
+            rows.sort_by(|(a, _), (b, _)| Row::by_weight(a, b, self.has_children));
+            let (rows, of_rows) = rows.into_iter().unzip();
+            trails.push(of_rows);
+            let total = sum(&live.totals, window);
+            let lost = self.builder.lost.get(index).copied().map_or(0, LostCount::count);
+            events.push(EventProfile {
+                name: event.name.clone(),
+                samples: total.samples,
+                period: total.period,
+                effective: total.samples,
+                truncated: truncated.get(&(index as u32)).copied().unwrap_or(0),
+                lost: lost.saturating_sub(self.lost_before.get(index).copied().unwrap_or(0)),
+                rows,
+            });
+        }
+        let profile = Profile {
+            keys: self.keys.clone(),
+            has_children: self.has_children,
+            trees: None,
+            functions: Vec::new(),
+            events,
+            unnamed: self.builder.advice(&self.names, self.unnamed(window)),
+            damaged: self.builder.damaged,
+            domains: self
+                .builder
+                .origins
+                .times(&self.builder.domain_names(), self.last(window).map(|slice| &slice.seen)),
+        };
+        Snapshot { profile, trails }
+    }
+
+    fn last(&self, window: usize) -> impl Iterator<Item = &Slice> {
+        self.slices.iter().rev().take(window)
+    }
+
+    /// Samples with truncated stacks, by event.
+    fn truncated(&self, window: usize) -> FxHashMap<u32, u64> {
+        let mut truncated: FxHashMap<u32, u64> = FxHashMap::default();
+        let modules = self.builder.truncated_modules();
+        if !modules.is_empty() {
+            for (cell, sum) in self.last(window).flat_map(|slice| &slice.cells) {
+                if self.builder.is_truncated(&modules, cell) {
+                    *truncated.entry(cell.event).or_default() += sum.samples;
+                }
+            }
+        }
+        truncated
+    }
+
+    fn unnamed(&self, window: usize) -> FxHashMap<ModuleId, u64> {
+        let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
+        if !self.names.missing.is_empty() {
+            for (cell, sum) in self.last(window).flat_map(|slice| &slice.cells) {
+                let frame = FrameId(cell.frame);
+                if self.names.name(frame).is_none() {
+                    *unnamed.entry(self.builder.frames.place(frame).module).or_default() += sum.samples;
+                }
+            }
+        }
+        unnamed
+    }
+
+    /// The samples of the last `window` slices, to be looked at.
+    pub fn view(&self, window: usize) -> View<'_> {
+        let cells = self.last(window).map(|slice| slice.cells.as_slice()).collect();
+        View::new((&self.builder, &self.names, &self.events), cells)
+    }
+}

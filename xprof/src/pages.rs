@@ -1,0 +1,86 @@
+//! The pages of the screens, made of a view of a profile.
+
+use xprof_profile::profile::{Key, View};
+use xprof_profile::symbols::Symbolizer;
+use xprof_ui::annotate;
+use xprof_ui::flame::Graph;
+use xprof_ui::screen::{Ask, Page, Status};
+
+use crate::commands::annotate::{annotate as lay, locate};
+use crate::reading::{Filled, Opened, damage};
+use crate::screen::{Desk, News, Request};
+use crate::terminal;
+
+/// Reads a recording and makes pages of it, until nobody looks any more.
+pub(crate) fn of_recording(
+    opened: Opened<'_>,
+    (keys, has_children, no_inline): (&[Key], bool, bool),
+    title: &str,
+    desk: &Desk,
+) -> anyhow::Result<()> {
+    let mut status = Status { title: format!("xprof report: {title}"), ..Status::default() };
+    let mut tell = |change: &dyn Fn(&mut Status)| {
+        change(&mut status);
+        let _ = desk.news.send(News::Status(status.clone()));
+    };
+    tell(&|status| status.doing = "reading the recording".into());
+    // Processes are told apart whatever rows are shown first.
+    let all_keys = [keys, &[Key::Comm, Key::Pid, Key::Dso, Key::Symbol]].concat();
+    let (chains, mut notes) = (opened.has_chains(), Vec::new());
+    let Filled { builder, symbolizer, events, .. } = opened.fill(&all_keys, chains, &mut notes)?;
+    tell(&|status| status.doing = "looking up names".into());
+    let mut named = builder.name(&events, &symbolizer);
+    let mut inlined = no_inline;
+    for (nth, request) in desk.requests.iter().enumerate() {
+        // Only the newest is still wanted.
+        let Some(Request::Show(ask)) = std::iter::once(request).chain(desk.requests.try_iter()).last() else {
+            continue;
+        };
+        if !inlined && matches!(ask, Ask::Calls(_) | Ask::Flame { .. }) {
+            inlined = true;
+            tell(&|status| status.doing = "looking up functions that were compiled into others".into());
+            named.inline(&symbolizer);
+        }
+        let page = page(&named.view(), &ask, has_children, &symbolizer);
+        if let (0, Page::Table { profile, .. }) = (nth, &page) {
+            notes.extend(damage(profile.damaged));
+            notes.extend(profile.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
+            tell(&|status| {
+                status.samples = profile.events.iter().map(|event| event.samples).sum();
+                status.lost = profile.events.iter().map(|event| event.lost).sum();
+                status.notes.clone_from(&notes);
+            });
+        }
+        let _ = desk.news.send(News::Page(ask, page));
+        tell(&|status| status.doing.clear());
+    }
+    Ok(())
+}
+
+/// Answers an ask. `has_children`: tables have a children column.
+pub(crate) fn page(view: &View<'_>, ask: &Ask, has_children: bool, symbolizer: &Symbolizer) -> Page {
+    match ask {
+        Ask::Table { keys, within } => {
+            Page::Table { profile: view.table(keys, within, has_children), trails: Vec::new() }
+        }
+        Ask::Calls(row) => Page::Calls(view.calls(row).map(Box::new)),
+        Ask::Flame { event, within } => {
+            let stacks = view.stacks(&[Key::Comm], within);
+            let event = stacks.events.get(*event);
+            Page::Flame(event.map_or_else(Graph::default, |event| Graph::new(&stacks, event, None)))
+        }
+        Ask::Code { dso, symbol, view: of } => {
+            let mut annotated = lay(view.functions(dso, symbol), symbolizer, 0.0);
+            let mut notes = Vec::new();
+            if *of != annotate::View::Assembly {
+                notes.extend(locate(&mut annotated, symbolizer));
+            }
+            let options = annotate::Options { view: *of, color: false, unicode: terminal::shows_unicode(), notes };
+            let mut text = String::new();
+            annotate::text(&annotated, &options, &mut text);
+            // A line begins with its share of the function's samples.
+            let share = |line: &str| line.get(..10).and_then(|share| share.trim().parse().ok()).unwrap_or(0.0);
+            Page::Code(text.lines().map(|line| (share(line), line.to_owned())).collect())
+        }
+    }
+}

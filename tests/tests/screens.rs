@@ -165,7 +165,9 @@ fn the_simulated_machine_has_a_live_flame_graph() {
         "top --call-graph fp -I 200 --backend simulated:seed=7,seconds=600,pace=1",
     );
     terminal.until("rows", |screen| screen.contains("[.] main"));
+    // Every program stands by itself.
     terminal.press("f", "▏httpd");
+    terminal.until("programs", |screen| ["▏db", "▏httpd", "▏logger", "▏spin"].iter().all(|name| screen.contains(name)));
     terminal.press("Escape", "Children");
     terminal.press("Enter", "Called from");
     terminal.tmux(&["send-keys", "q"]);

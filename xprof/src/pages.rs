@@ -1,6 +1,6 @@
 //! The pages of the screens, made of a view of a profile.
 
-use xprof_profile::profile::{Key, View};
+use xprof_profile::profile::{Key, View, has_domains};
 use xprof_profile::symbols::Symbolizer;
 use xprof_ui::annotate;
 use xprof_ui::flame::Graph;
@@ -11,10 +11,19 @@ use crate::reading::{Filled, Opened, damage};
 use crate::screen::{Desk, News, Request};
 use crate::terminal;
 
+/// What the samples have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Has {
+    /// Tables have a children column.
+    pub(crate) children: bool,
+    /// They are of domains.
+    pub(crate) domains: bool,
+}
+
 /// Reads a recording and makes pages of it, until nobody looks any more.
 pub(crate) fn of_recording(
     opened: Opened<'_>,
-    (keys, has_children, no_inline): (&[Key], bool, bool),
+    (keys, children, no_inline): (&[Key], bool, bool),
     title: &str,
     desk: &Desk,
 ) -> anyhow::Result<()> {
@@ -27,6 +36,7 @@ pub(crate) fn of_recording(
     // Processes are told apart whatever rows are shown first.
     let all_keys = [keys, &[Key::Comm, Key::Pid, Key::Dso, Key::Symbol]].concat();
     let (chains, mut notes) = (opened.has_chains(), Vec::new());
+    let has = Has { children, domains: has_domains(&opened.description) };
     let Filled { builder, symbolizer, events, .. } = opened.fill(&all_keys, chains, &mut notes)?;
     tell(&|status| status.doing = "looking up names".into());
     let mut named = builder.name(&events, &symbolizer);
@@ -41,7 +51,7 @@ pub(crate) fn of_recording(
             tell(&|status| status.doing = "looking up functions that were compiled into others".into());
             named.inline(&symbolizer);
         }
-        let page = page(&named.view(), &ask, has_children, &symbolizer);
+        let page = page(&named.view(), &ask, has, &symbolizer);
         if let (0, Page::Table { profile, .. }) = (nth, &page) {
             notes.extend(damage(profile.damaged));
             notes.extend(profile.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
@@ -57,15 +67,18 @@ pub(crate) fn of_recording(
     Ok(())
 }
 
-/// Answers an ask. `has_children`: tables have a children column.
-pub(crate) fn page(view: &View<'_>, ask: &Ask, has_children: bool, symbolizer: &Symbolizer) -> Page {
+/// Answers an ask.
+pub(crate) fn page(view: &View<'_>, ask: &Ask, has: Has, symbolizer: &Symbolizer) -> Page {
     match ask {
         Ask::Table { keys, within } => {
-            Page::Table { profile: view.table(keys, within, has_children), trails: Vec::new() }
+            Page::Table { profile: view.table(keys, within, has.children), trails: Vec::new() }
         }
         Ask::Calls(row) => Page::Calls(view.calls(row).map(Box::new)),
         Ask::Flame { event, within } => {
-            let stacks = view.stacks(&[Key::Comm], within);
+            // Domains and threads stand outermost; the last key is the leaf's.
+            let domain = has.domains.then_some(Key::Domain);
+            let keys: Vec<Key> = domain.into_iter().chain([Key::Comm, Key::Symbol]).collect();
+            let stacks = view.stacks(&keys, within);
             let event = stacks.events.get(*event);
             Page::Flame(event.map_or_else(Graph::default, |event| Graph::new(&stacks, event, None)))
         }

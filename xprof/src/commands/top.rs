@@ -91,7 +91,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     }
     let state = State::new(collector.able(global.color.on(true), terminal::shows_unicode()), &title);
     let paced = matches!(sampling.backend, BackendChoice::Replay(_));
-    let shown = Shown { title, interval, paced, has_children: collector.has_children() };
+    let shown = Shown { title, interval, paced, has: collector.has() };
     let maker = screen::show(state, move |desk| work(collector, shown, desk))?;
     // The session is stopped by its owner.
     let _ = maker.join();

@@ -20,6 +20,7 @@ use xprof_ui::screen::Able;
 use super::images::Images;
 use crate::input;
 use crate::naming::Naming;
+use crate::pages::Has;
 use crate::reading::has_chains;
 use crate::record::values::BackendChoice;
 use crate::record::{backend, each, is_here, running};
@@ -323,9 +324,9 @@ impl Collector {
         }
     }
 
-    /// Samples have call chains.
-    pub(crate) fn has_children(&self) -> bool {
-        self.anew.has_children
+    /// What the samples have.
+    pub(crate) fn has(&self) -> Has {
+        Has { children: self.anew.has_children, domains: has_domains(&self.anew.description) }
     }
 }
 

@@ -9,7 +9,7 @@ use xprof_ui::screen::{Ask, Page, Status};
 
 use super::collect::{Collector, Paused};
 use super::cost::Cost;
-use crate::pages::page;
+use crate::pages::{Has, page};
 use crate::screen::{Desk, News, Request, wait_for};
 
 /// Refreshes that a row is the sum of.
@@ -25,7 +25,7 @@ pub(crate) struct Shown {
     pub(crate) interval: Duration,
     /// Slices end no faster than they did: of a recording that is replayed.
     pub(crate) paced: bool,
-    pub(crate) has_children: bool,
+    pub(crate) has: Has,
 }
 
 /// Makes pages until nobody looks any more.
@@ -115,7 +115,7 @@ impl Maker {
                 let Snapshot { profile, trails } = live.snapshot(WINDOW, ROWS);
                 Page::Table { profile, trails }
             }
-            _ => page(&live.view(WINDOW), ask, self.shown.has_children, &self.symbolizer),
+            _ => page(&live.view(WINDOW), ask, self.shown.has, &self.symbolizer),
         };
         let _ = self.news.send(News::Page(ask.clone(), page));
     }

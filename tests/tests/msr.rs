@@ -101,39 +101,19 @@ fn every_table_is_printed_in_every_form() {
 /// A million cycles a period, 50 million cycles: every period interrupts, in the order of time.
 #[test]
 fn interrupts_come_period_by_period() {
-    let output = stdout(Command::new(xprof()).args([
-        "msr",
-        "irq",
-        "--backend",
-        "simulated:seconds=0.05",
-        "--scope",
-        "global",
-        "--format",
-        "csv",
-        "0xc1=-1000000",
-        "0x186=0x53003c",
-        "0x38f=1",
-    ]));
+    let interrupts = || {
+        let machine = ["--backend", "simulated:seconds=0.05", "--scope", "global", "--format", "csv"];
+        let registers = ["0xc1=-1000000", "0x186=0x53003c", "0x38f=1"];
+        stdout(Command::new(xprof()).args(["msr", "irq"]).args(machine).args(registers))
+    };
+    let output = interrupts();
     let rows: Vec<Vec<&str>> = output.lines().skip(1).map(|line| line.split(',').collect()).collect();
     assert!(rows.len() == 49 || rows.len() == 50, "{} interrupts:\n{output}", rows.len());
     assert!(rows.iter().all(|row| row[1] == "0" && row[5] == "0x1"), "{output}");
     let times: Vec<u64> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 1_000_000), "{output}");
     // The same machine again.
-    let again = stdout(Command::new(xprof()).args([
-        "msr",
-        "irq",
-        "--backend",
-        "simulated:seconds=0.05",
-        "--scope",
-        "global",
-        "--format",
-        "csv",
-        "0xc1=-1000000",
-        "0x186=0x53003c",
-        "0x38f=1",
-    ]));
-    assert_eq!(output, again);
+    assert_eq!(interrupts(), output);
 }
 
 /// One domain's scope is another's refusal.

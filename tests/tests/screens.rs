@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use xprof_tests::{run, stdout, storm, xprof};
@@ -21,7 +22,10 @@ impl<'a> Terminal<'a> {
         for file in ["before", "after", "pid", "status"] {
             let _ = std::fs::remove_file(dir.join(file));
         }
-        let terminal = Terminal { dir, socket: dir.join("tmux").to_str().unwrap().to_owned() };
+        // A server that ends may still be there when the next one begins.
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        let socket = dir.join(format!("tmux{}", SERVERS.fetch_add(1, Ordering::Relaxed)));
+        let terminal = Terminal { dir, socket: socket.to_str().unwrap().to_owned() };
         let at = dir.display();
         let script = format!(
             "cd {at}; stty -a > before; sh -c 'echo $$ > pid; exec env {environment} {} {command}'; echo $? > status.new; \

@@ -188,7 +188,7 @@ impl CallsScreen {
         );
         paint.text((1, top), usize::MAX, &sums, paint.bold());
         let rows = height.saturating_sub(1);
-        self.first = scroll(self.first.min(self.lines.len()), self.at, rows);
+        self.first = scroll(self.first.min(self.lines.len().saturating_sub(rows)), self.at, rows);
         for (y, line) in self.lines.iter().skip(self.first).take(rows).enumerate() {
             let y = top + 1 + y;
             let is_head = line.way.len() == 1;

@@ -87,7 +87,7 @@ impl CodeScreen {
             paint.text((1, top), usize::MAX, what, paint.faint());
             return;
         };
-        self.first = scroll(self.first.min(lines.len()), self.at, height);
+        self.first = scroll(self.first.min(lines.len().saturating_sub(height)), self.at, height);
         for (line, (heat, text)) in lines.iter().skip(self.first).take(height).enumerate() {
             let found = !self.wanted.is_empty() && text.to_lowercase().contains(&self.wanted);
             let style = if found { paint.bold() } else { paint.heat(*heat) };

@@ -175,7 +175,8 @@ impl FlameScreen {
         };
         let rows = height.saturating_sub(1);
         let width = paint.width() as f64;
-        let first = scroll(self.first, chosen.depth, rows);
+        let levels = graph.frames.iter().map(|frame| frame.depth + 1).max().unwrap_or(0);
+        let first = scroll(self.first.min(levels.saturating_sub(rows)), chosen.depth, rows);
         for frame in &graph.frames {
             let Some(level) = frame.depth.checked_sub(first).filter(|level| *level < rows) else { continue };
             // What the zoomed frame was called by fills the width.

@@ -211,7 +211,7 @@ impl TableScreen {
             .filter(|trails| !trails.is_empty())
             .map_or(0, |_| TRAILS.iter().find(|(width, _)| paint.width() >= *width).map_or(0, |(_, trail)| *trail));
         let rows_height = height.saturating_sub(1);
-        self.first = scroll(self.first.min(self.shown.len()), self.at, rows_height);
+        self.first = scroll(self.first.min(self.shown.len().saturating_sub(rows_height)), self.at, rows_height);
         let rows: Vec<(usize, &Row)> = self
             .shown
             .iter()

@@ -194,7 +194,6 @@ fn run(
 struct Keys {
     inputs: Receiver<Input>,
     stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Keys {
@@ -202,7 +201,7 @@ impl Keys {
         let (sender, inputs) = bounded(256);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("keys".into()).spawn(move || {
+        std::thread::Builder::new().name("keys".into()).spawn(move || {
             while !stopped.load(Ordering::Acquire) {
                 let input = match event::poll(PATIENCE) {
                     Ok(false) => continue,
@@ -216,18 +215,14 @@ impl Keys {
                 }
             }
         })?;
-        Ok(Keys { inputs, stop, thread: Some(thread) })
+        Ok(Keys { inputs, stop })
     }
 }
 
 impl Drop for Keys {
     fn drop(&mut self) {
+        // Nobody waits for the thread: of a terminal that is gone it may read for ever. It ends with the program.
         self.stop.store(true, Ordering::Release);
-        // It may wait for room in the channel.
-        while self.inputs.try_recv().is_ok() {}
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -13,7 +13,7 @@ pub fn json(profile: &Profile, options: &Options, out: &mut String) {
     out.push('\n');
 }
 
-/// What [`json`] draws, for whoever adds to it.
+/// What [`json()`] draws, for whoever adds to it.
 pub fn document(profile: &Profile, options: &Options) -> Json {
     let events: Vec<Json> = profile
         .events

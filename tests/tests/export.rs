@@ -166,10 +166,12 @@ fn firefox_is_loaded_by_samply() {
     samply.args(["load", "--no-open"]).arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut samply = samply.spawn().expect("samply is installed by tests/run");
     // The address that a browser would open: http://127.0.0.1:PORT/TOKEN/profile.json stands in it, percent-encoded.
-    let address = BufReader::new(samply.stdout.take().unwrap())
+    // It goes on writing: the pipes stay open until it has served.
+    let mut lines = BufReader::new(samply.stdout.take().unwrap())
         .lines()
         .chain(BufReader::new(samply.stderr.take().unwrap()).lines())
-        .map_while(Result::ok)
+        .map_while(Result::ok);
+    let address = lines
         .find_map(|line| {
             let at = line.find("from-url/")?;
             let encoded = line[at + 9..].split(['/', ' ', '?']).next()?.to_owned();
@@ -183,7 +185,9 @@ fn firefox_is_loaded_by_samply() {
     socket.read_to_end(&mut answer).unwrap();
     let _ = samply.kill();
     let _ = samply.wait();
-    let body = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    drop(lines);
+    let body = answer.windows(4).position(|w| w == b"\r\n\r\n");
+    let body = body.unwrap_or_else(|| panic!("{address}: {:?}", String::from_utf8_lossy(&answer))) + 4;
     let served: Value = serde_json::from_slice(&answer[body..]).unwrap_or_else(|e| panic!("{e}: {address}"));
     let ours: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(served, ours);

@@ -26,6 +26,7 @@ pub(super) fn all() -> Vec<Check> {
     list.push(others(&facts));
     list.push(opened("tracepoints", "tracepoints (-e sched:sched_switch)", tracepoint(&machine)));
     list.push(counters(&machine, &facts));
+    list.push(masked_code(env::consts::ARCH, facts.core_pmus.is_empty(), &command_line(&machine)));
     list.push(kernel_names(&machine, &facts));
     list.push(kernel_debuginfo(&machine));
     list.push(cache_directory());
@@ -143,6 +144,33 @@ fn counters(machine: &Machine, facts: &Permissions) -> Check {
     }
 }
 
+/// `/proc/cmdline`; empty when it cannot be read.
+fn command_line(machine: &Machine) -> String {
+    fs::read_to_string(machine.proc.join("cmdline")).unwrap_or_default()
+}
+
+/// Whether kernel code that runs with interrupts off is seen there: only an interrupt that cannot be masked sees it. x86's
+/// counters raise one; those of Armv8 do with `irqchip.gicv3_pseudo_nmi` (Linux, kernel-parameters.txt), RISC-V's and
+/// timers never.
+fn masked_code(arch: &str, no_counters: bool, command_line: &str) -> Check {
+    const NAME: &str = "interrupts off";
+    const OPTION: &str = "irqchip.gicv3_pseudo_nmi=1";
+    let seen_later = "kernel code that runs with interrupts off is seen where they come on again";
+    let has_option = command_line.split_ascii_whitespace().any(|word| word == OPTION);
+    match (no_counters, arch) {
+        (true, _) => check(NAME, State::Limited, format!("{seen_later}: a timer takes the samples"), None),
+        (false, "x86_64" | "x86") => check(NAME, State::Works, "counters see kernel code that runs so", None),
+        (false, "aarch64") if has_option => {
+            check(NAME, State::Works, format!("counters see kernel code that runs so ({OPTION})"), None)
+        }
+        (false, "aarch64") => {
+            let command = format!("{OPTION} on the kernel's command line, with a GICv3, then reboot");
+            check(NAME, State::Limited, format!("{seen_later}: the counters' interrupt can be masked"), Some(command))
+        }
+        _ => check(NAME, State::Limited, format!("{seen_later}: the counters' interrupt can be masked"), None),
+    }
+}
+
 fn kernel_names(machine: &Machine, facts: &Permissions) -> Check {
     const NAME: &str = "kernel names";
     match proc::kernel(machine) {
@@ -257,4 +285,20 @@ fn obstacles(facts: &Permissions) -> Vec<Check> {
         ));
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_with_interrupts_off_is_seen_by_interrupts_that_cannot_be_masked() {
+        let state = |arch, no_counters, line| masked_code(arch, no_counters, line).state;
+        assert_eq!(state("x86_64", false, ""), State::Works);
+        assert_eq!(state("x86_64", true, ""), State::Limited);
+        assert_eq!(state("aarch64", false, "quiet irqchip.gicv3_pseudo_nmi=1 ro"), State::Works);
+        assert_eq!(state("aarch64", false, "quiet irqchip.gicv3_pseudo_nmi=0"), State::Limited);
+        assert_eq!(state("aarch64", true, "irqchip.gicv3_pseudo_nmi=1"), State::Limited);
+        assert_eq!(state("riscv64", false, ""), State::Limited);
+    }
 }

@@ -8,12 +8,12 @@
 //! whatever was inherited from them, and both are opened in the next round.
 //!
 //! A maker may be preempted between letting a thread inherit, showing it in /proc and writing the FORK record. So a maker
-//! is judged once it has been seen past that point ([`Progress`]; the wait has an end), and a thread whose FORK record
-//! comes late, when it has been opened itself, is closed again.
+//! that did not sleep while it was opened is judged once it has been seen past that point ([`Progress`]; the wait has an
+//! end), and a thread whose FORK record comes late, when it has been opened itself, is closed again.
 
 use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use rustc_hash::FxHashMap;
@@ -22,8 +22,10 @@ use super::open::{On, Opener};
 use crate::sys::clock;
 use crate::{Drained, Error, Result};
 
-/// Rounds over /proc before a process that makes threads faster than they can be opened is left to itself (only
-/// without inheritance: with it the makers are opened by then).
+/// How long a process that makes threads faster than they can be opened is followed, with inheritance: in the end a maker
+/// is opened before it makes another.
+const FOLLOWED: Duration = Duration::from_secs(10);
+/// Rounds over /proc without inheritance, when every new thread has to be opened.
 const ROUNDS: usize = 100;
 /// Threads between two looks into the side-band rings, which must not fill.
 const BETWEEN_DRAINS: usize = 64;
@@ -55,41 +57,50 @@ pub(crate) fn thread(opener: &mut Opener<'_>, tid: u32) -> Result<bool> {
 
 /// How long a thread may be on its way from inheriting events to its FORK record while its maker has a CPU, ns.
 const MAKING: u64 = 2_000_000;
-/// How long to wait for a CPU for it.
-const PREEMPTED: Duration = Duration::from_millis(50);
+/// How long to wait for a maker to come past that.
+const PREEMPTED: Duration = Duration::from_millis(200);
 
-/// What the scheduler did with a thread, from the lines of proc_pid_status(5).
+/// What the scheduler did with a thread, from proc_pid_status(5) and proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Progress {
-    /// Neither running nor waiting for a CPU: not in the middle of making a thread.
+    /// Sleeps in a way that no thread does in the middle of making another, or is stopped, or has ended.
     asleep: bool,
-    /// How often it left a CPU; 0 for a thread that has never run.
+    /// How often it left a CPU.
     switches: u64,
+    /// CPU time, in ticks of the clock.
+    ticks: u64,
 }
 
 impl Progress {
     /// `None` when the thread is gone.
     fn of(tid: u32) -> Option<Progress> {
-        fs::read_to_string(format!("/proc/{tid}/status")).ok().map(|status| Progress::parse(&status))
+        let read = |name: &str| fs::read_to_string(format!("/proc/{tid}/{name}")).ok();
+        Some(Progress::parse(&read("status")?, &read("stat")?))
     }
 
-    fn parse(status: &str) -> Progress {
+    fn parse(status: &str, stat: &str) -> Progress {
         let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let count = |name| value(name).and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+        // utime and stime are fields 14 and 15; the name, field 2, ends at the last parenthesis.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
         Progress {
-            asleep: value("State:").is_some_and(|state| !state.starts_with('R')),
-            switches: count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:"),
+            asleep: value("State:").is_some_and(|state| state.starts_with(['S', 'T', 't', 'Z', 'X'])),
+            switches: count("voluntary_ctxt_switches:").saturating_add(count("nonvoluntary_ctxt_switches:")),
+            ticks: fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).fold(0, u64::saturating_add),
         }
     }
 
-    /// Waits until each of these threads has slept, or left a CPU since it was looked at, or is gone; not for ever.
-    fn await_each(mut since: Vec<(u32, Option<Progress>)>) {
-        let started = std::time::Instant::now();
+    /// Whether a thread that was like this is past whatever it was in the middle of: it sleeps, or has had a CPU, left
+    /// it and had it again, or was seen running by two ticks.
+    fn is_past(self, now: Progress) -> bool {
+        now.asleep || now.switches >= self.switches.saturating_add(2) || now.ticks >= self.ticks.saturating_add(2)
+    }
+
+    /// Waits until each of these threads is past what it was in, or gone; not for ever.
+    fn await_each(mut since: Vec<(u32, Progress)>) {
+        let started = Instant::now();
         loop {
-            since.retain(|&(tid, then)| {
-                let switches = then.map_or(0, |then| then.switches);
-                Progress::of(tid).is_some_and(|now| !now.asleep && now.switches == switches)
-            });
+            since.retain(|&(tid, then)| Progress::of(tid).is_some_and(|now| !then.is_past(now)));
             if since.is_empty() || started.elapsed() >= PREEMPTED {
                 return;
             }
@@ -124,6 +135,16 @@ fn forks(mut bytes: &[u8], found: &mut Vec<Fork>) {
         }
         bytes = &bytes[size..];
     }
+}
+
+/// A thread that was just opened.
+struct Opened {
+    tid: u32,
+    /// ns, before its first event was.
+    from: u64,
+    /// ns, after its last one was, when it slept meanwhile.
+    complete: Option<u64>,
+    after: Option<Progress>,
 }
 
 /// Threads that were opened themselves, with their handles, in the order of these.
@@ -178,7 +199,9 @@ pub(crate) fn processes(
 ) -> Result<()> {
     let (mut known, mut owned) = (Known::default(), Owned::default());
     let mut gone = None;
-    for round in 0..ROUNDS {
+    let started = Instant::now();
+    for round in 0.. {
+        let last = if inherit { started.elapsed() >= FOLLOWED } else { round + 1 >= ROUNDS };
         let mut new = Vec::new();
         for &pid in pids {
             match threads(pid) {
@@ -187,10 +210,11 @@ pub(crate) fn processes(
             }
         }
         if round > 0 && inherit && !new.is_empty() {
-            // A thread shows in /proc some microseconds before its FORK record is written.
-            std::thread::sleep(Duration::from_millis(1));
             known.learn(&drain(opener, early), &mut owned, opener);
             new.retain(|tid| !known.0.contains_key(tid));
+            // The newest is the likeliest to make another next. (The very first to be opened owns rings and stays open:
+            // a process's first thread, not one that is on its way to make another.)
+            new.reverse();
         }
         if new.is_empty() {
             break;
@@ -198,39 +222,48 @@ pub(crate) fn processes(
         opener.reserve(new.len())?;
         let now = || clock::now(clockid).unwrap_or(u64::MAX);
         for batch in new.chunks(BETWEEN_DRAINS) {
-            let mut opened: Vec<(u32, u64)> = Vec::new();
+            let mut opened: Vec<Opened> = Vec::new();
             for &tid in batch.iter().filter(|tid| !known.0.contains_key(tid)) {
+                let before = Progress::of(tid);
                 let (from, first) = (now(), opener.handles.len());
                 thread(opener, tid)?;
-                opened.push((tid, from));
+                let (to, after) = (now(), Progress::of(tid));
+                let slept = before.is_some_and(|before| before.asleep) && before == after;
+                opened.push(Opened { tid, from, complete: slept.then_some(to), after });
                 owned.0.push((tid, first..opener.handles.len()));
             }
             if !inherit {
-                known.0.extend(opened.iter().map(|&(tid, ..)| (tid, u64::MAX)));
+                known.0.extend(opened.iter().map(|opened| (opened.tid, u64::MAX)));
                 drain(opener, early);
                 continue;
             }
-            let progress = opened.iter().map(|&(tid, ..)| (tid, Progress::of(tid))).collect();
-            std::thread::sleep(Duration::from_nanos(MAKING));
-            Progress::await_each(progress);
-            let complete = now();
+            let unsure = opened.iter().filter(|opened| opened.complete.is_none());
+            let unsure: Vec<_> = unsure.filter_map(|opened| Some((opened.tid, opened.after?))).collect();
+            if !unsure.is_empty() {
+                std::thread::sleep(Duration::from_nanos(MAKING));
+                Progress::await_each(unsure);
+            }
+            let seen_past = now();
             let forks = drain(opener, early);
-            for (tid, from) in opened.into_iter().rev() {
+            for Opened { tid, from, complete, .. } in opened.into_iter().rev() {
+                let complete = complete.unwrap_or(seen_past);
                 let half = forks.iter().any(|f| f.parent == tid && (from..complete).contains(&f.time));
-                if half && round + 1 < ROUNDS && owned.close(tid, opener) {
+                if half && !last && owned.close(tid, opener) {
                     continue;
                 }
                 known.0.insert(tid, complete);
             }
             known.learn(&forks, &mut owned, opener);
         }
-        if round + 1 == ROUNDS {
+        if last {
             opener.notes.push("new threads appear faster than they can be opened: some are not measured".into());
+            break;
         }
     }
     if inherit {
-        // A thread runs after its FORK record is written.
-        Progress::await_each(owned.0.iter().map(|&(tid, _)| (tid, None)).collect());
+        // A thread runs, and then sleeps, after its FORK record is written.
+        let opened = owned.0.iter().map(|&(tid, _)| (tid, Progress { asleep: false, switches: 0, ticks: 0 }));
+        Progress::await_each(opened.collect());
         known.learn(&drain(opener, early), &mut owned, opener);
     }
     match gone {
@@ -284,14 +317,21 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_never_ran_is_told_from_one_that_did() {
+    fn a_thread_is_past_what_it_did_when_it_sleeps_or_has_come_and_gone() {
         let own = Progress::of(std::process::id()).unwrap();
         assert!(own.switches > 0, "{own:?}");
-        let status = "Name:\tx\nState:\tR (running)\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n";
-        assert_eq!(Progress::parse(status), Progress { asleep: false, switches: 0 });
-        let status = "State:\tS (sleeping)\nvoluntary_ctxt_switches:\t2\nnonvoluntary_ctxt_switches:\t3\n";
-        assert_eq!(Progress::parse(status), Progress { asleep: true, switches: 5 });
         assert_eq!(Progress::of(u32::MAX), None);
+        let status = |state: &str, switches| {
+            format!("Name:\tx\nState:\t{state}\nvoluntary_ctxt_switches:\t{switches}\nnonvoluntary_ctxt_switches:\t1\n")
+        };
+        let stat = "7 (a) b) R 1 7 7 0 -1 4194304 100 0 0 0 12 30 0 0 20 0";
+        let then = Progress::parse(&status("R (running)", 2), stat);
+        assert_eq!(then, Progress { asleep: false, switches: 3, ticks: 42 });
+        let is_past = |state: &str, switches| then.is_past(Progress::parse(&status(state, switches), stat));
+        // In the middle of making a thread it may wait for a CPU or a lock, and have left its CPU for that.
+        assert!(!is_past("R (running)", 3) && !is_past("D (disk sleep)", 3));
+        assert!(is_past("S (sleeping)", 3) && is_past("R (running)", 4));
+        assert!(then.is_past(Progress { ticks: 44, ..then }) && !then.is_past(Progress { ticks: 43, ..then }));
     }
 
     #[test]

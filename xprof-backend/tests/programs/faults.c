@@ -2,8 +2,8 @@
  *
  *   faults touch N          N pages
  *   faults family N         N pages in main, N in each of two threads, N in each of two children
- *   faults storm T          T threads, each made by the one before it; all wait until a line comes in on standard
- *                           input, then each touches 3 pages of its own
+ *   faults storm T US       T threads, each made by the one before it, US microseconds after it was made itself; all
+ *                           wait until a line comes in on standard input, then each touches 3 pages of its own
  *   faults loop             touches and frees pages until it is killed
  */
 #define _GNU_SOURCE
@@ -18,7 +18,7 @@
 #define BASE ((char *)0x100000000000)
 #define PAGE 4096L
 
-static long per_part, threads;
+static long per_part, threads, pause_us;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t told = PTHREAD_COND_INITIALIZER;
 static int go;
@@ -40,6 +40,8 @@ static void *link_of_chain(void *index)
 	pthread_t next;
 	long i = (long)index;
 
+	if (pause_us)
+		usleep(pause_us);
 	if (i + 1 < threads && pthread_create(&next, NULL, link_of_chain, (void *)(i + 1)))
 		abort();
 	pthread_mutex_lock(&lock);
@@ -81,6 +83,7 @@ int main(int argc, char **argv)
 		char line[16];
 
 		threads = n;
+		pause_us = argc > 3 ? atol(argv[3]) : 0;
 		if (pthread_create(&first, NULL, link_of_chain, (void *)0))
 			abort();
 		if (!fgets(line, sizeof line, stdin))

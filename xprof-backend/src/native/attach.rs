@@ -169,17 +169,14 @@ impl Owned {
 
 impl Known {
     /// Learns which threads have inherited everything: those of a maker that was complete. What was opened on them
-    /// before their FORK record came would count twice, and is closed.
-    fn learn(&mut self, forks: &[Fork], owned: &mut Owned, opener: &mut Opener<'_>) {
+    /// before their FORK record came would count twice: `close` closes it, and says whether there was something.
+    fn learn(&mut self, forks: &[Fork], mut close: impl FnMut(u32) -> bool) {
         for fork in forks {
-            if self.covers(fork) && (owned.close(fork.tid, opener) || !self.0.contains_key(&fork.tid)) {
+            let has_inherited = self.0.get(&fork.parent).is_some_and(|&since| since <= fork.time);
+            if has_inherited && (close(fork.tid) || !self.0.contains_key(&fork.tid)) {
                 self.0.insert(fork.tid, fork.time);
             }
         }
-    }
-
-    fn covers(&self, fork: &Fork) -> bool {
-        self.0.get(&fork.parent).is_some_and(|&since| since <= fork.time)
     }
 }
 
@@ -210,7 +207,7 @@ pub(crate) fn processes(
             }
         }
         if round > 0 && inherit && !new.is_empty() {
-            known.learn(&drain(opener, early), &mut owned, opener);
+            known.learn(&drain(opener, early), |tid| owned.close(tid, opener));
             new.retain(|tid| !known.0.contains_key(tid));
             // The newest is the likeliest to make another next. (The very first to be opened owns rings and stays open:
             // a process's first thread, not one that is on its way to make another.)
@@ -224,10 +221,11 @@ pub(crate) fn processes(
         for batch in new.chunks(BETWEEN_DRAINS) {
             let mut opened: Vec<Opened> = Vec::new();
             for &tid in batch.iter().filter(|tid| !known.0.contains_key(tid)) {
-                let before = Progress::of(tid);
+                let look = || if inherit { Progress::of(tid) } else { None };
+                let before = look();
                 let (from, first) = (now(), opener.handles.len());
                 thread(opener, tid)?;
-                let (to, after) = (now(), Progress::of(tid));
+                let (to, after) = (now(), look());
                 let slept = before.is_some_and(|before| before.asleep) && before == after;
                 opened.push(Opened { tid, from, complete: slept.then_some(to), after });
                 owned.0.push((tid, first..opener.handles.len()));
@@ -253,7 +251,7 @@ pub(crate) fn processes(
                 }
                 known.0.insert(tid, complete);
             }
-            known.learn(&forks, &mut owned, opener);
+            known.learn(&forks, |tid| owned.close(tid, opener));
         }
         if last {
             opener.notes.push("new threads appear faster than they can be opened: some are not measured".into());
@@ -264,7 +262,7 @@ pub(crate) fn processes(
         // A thread runs, and then sleeps, after its FORK record is written.
         let opened = owned.0.iter().map(|&(tid, _)| (tid, Progress { asleep: false, switches: 0, ticks: 0 }));
         Progress::await_each(opened.collect());
-        known.learn(&drain(opener, early), &mut owned, opener);
+        known.learn(&drain(opener, early), |tid| owned.close(tid, opener));
     }
     match gone {
         Some(error) if opener.handles.is_empty() => Err(error),
@@ -306,14 +304,18 @@ mod tests {
         let records = [fork(11, 10, 499), fork(12, 10, 501), fork(13, 12, 600), fork(14, 99, 700)].concat();
         let mut found = Vec::new();
         forks(&records, &mut found);
-        for fork in &found {
-            if known.covers(fork) {
-                known.0.insert(fork.tid, fork.time);
-            }
-        }
-        let mut tids: Vec<u32> = known.0.keys().copied().collect();
-        tids.sort_unstable();
-        assert_eq!(tids, [10, 12, 13]);
+        // 13 was opened itself before its record came.
+        known.0.insert(13, 650);
+        let mut closed = Vec::new();
+        known.learn(&found, |tid| {
+            closed.push(tid);
+            tid == 13
+        });
+        let mut complete: Vec<(u32, u64)> = known.0.into_iter().collect();
+        complete.sort_unstable();
+        assert_eq!(complete, [(10, 500), (12, 501), (13, 600)]);
+        // What has not inherited is not touched.
+        assert_eq!(closed, [12, 13]);
     }
 
     #[test]

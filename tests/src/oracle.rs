@@ -12,6 +12,9 @@ use crate::{stdout, xprof};
 /// (event, values of the keys) -> (samples, period).
 pub type Sums = BTreeMap<(String, Vec<String>), (u64, u64)>;
 
+/// Widths of perf's columns, as many as it may have, wider than any name.
+const WIDE: &str = "300,300,300,300,300,300,300,300";
+
 /// perf's sums by `comm`, `dso`, `sym`, `pid` (alone), `tid`, `cpu`.
 pub fn perf_sums(recording: &Path, keys: &[&str]) -> Sums {
     if keys == ["pid"] {
@@ -29,6 +32,9 @@ pub fn perf_sums(recording: &Path, keys: &[&str]) -> Sums {
                 "none",
                 "--no-group",
                 "--no-inline",
+                // Else perf cuts a name at the longest that a thread had at its end: `perf-exec` at `perf-ex`.
+                "-w",
+                WIDE,
                 "-t",
                 "\x01",
                 "-F",

@@ -87,8 +87,10 @@ struct Wanted {
 #[derive(Debug, Default)]
 struct Slot {
     select: u64,
-    /// What was written to it last.
-    written: u64,
+    /// What was written to it last: where each period begins.
+    reload: u64,
+    /// What the register held when its event began to count.
+    base: u64,
     event: Option<Event>,
     /// An interrupt was not claimed: stopped until rearmed.
     masked: bool,
@@ -101,7 +103,7 @@ struct Event {
     ring: Option<Ring>,
     format: SampleFormat,
     runs: bool,
-    /// The event's count when the register was written.
+    /// The event's count at `base`.
     origin: u64,
 }
 
@@ -264,10 +266,10 @@ impl Registers {
     /// The event that a counter should be now, and whether it should run.
     fn wanted(&self, key: (bool, u32), slot: &Slot) -> Option<(Wanted, bool)> {
         let width = self.table.find(Class::Perf, self.address(key)?)?.width;
-        let negative = slot.written >> (width - 1) & 1 != 0;
+        let negative = slot.reload >> (width - 1) & 1 != 0;
         let period = |interrupts: bool| match interrupts && negative {
-            true if width == 64 => slot.written.wrapping_neg(),
-            true => (1 << width) - slot.written,
+            true if width == 64 => slot.reload.wrapping_neg(),
+            true => (1 << width) - slot.reload,
             false => 0,
         };
         let bit = self.bit(key);
@@ -324,7 +326,7 @@ impl Registers {
         let runs = runs && !slot.masked;
         if slot.event.as_ref().is_some_and(|event| event.wanted != wanted) {
             // What was counted so far stays in the register.
-            slot.written = value(slot);
+            slot.base = value(slot);
             slot.event = None;
         }
         if runs && slot.event.is_none() {
@@ -391,12 +393,16 @@ impl Registers {
         let mut select_before = None;
         match found.row.kind {
             Kind::Counter | Kind::CounterAlias | Kind::Fixed => {
-                let slot = self.slots.entry(key).or_default();
-                slot.written = value;
-                // From here on it counts on top of what was written.
-                if let Some(event) = &mut slot.event {
-                    event.origin = count(event);
+                let mut slot = self.slots.remove(&key).unwrap_or_default();
+                (slot.reload, slot.base) = (value, value);
+                let wanted = self.wanted(key, &slot).map(|(wanted, _)| wanted);
+                match &mut slot.event {
+                    // From here on it counts on top of what was written.
+                    Some(event) if Some(event.wanted) == wanted => event.origin = count(event),
+                    // Another period is another event, which begins at 0.
+                    event => *event = None,
                 }
+                self.slots.insert(key, slot);
             }
             Kind::Select => {
                 let slot = self.slots.entry(key).or_default();
@@ -559,7 +565,7 @@ fn count(event: &Event) -> u64 {
 
 /// What the counter's register holds, before it is cut to its width.
 fn value(slot: &Slot) -> u64 {
-    slot.event.as_ref().map_or(slot.written, |event| slot.written.wrapping_add(count(event).wrapping_sub(event.origin)))
+    slot.event.as_ref().map_or(slot.base, |event| slot.base.wrapping_add(count(event).wrapping_sub(event.origin)))
 }
 
 impl Contract for Registers {

@@ -55,7 +55,7 @@ fn registers_are_events() {
     let core2 =
         Table { family: &perfmon::V2, limits: Limits { general: 2, fixed: 3, general_width: 40, fixed_width: 40 } };
     let mut registers = Registers::of(&Native::new(), -1, 0, core2);
-    let mut slot = Slot { select: 0x53_01c2, written: (1 << 40) - 5000, ..Slot::default() };
+    let mut slot = Slot { select: 0x53_01c2, reload: (1 << 40) - 5000, ..Slot::default() };
     let wanted = |period| Wanted { config: 0x01c2, user: true, kernel: true, period };
     // GLOBAL_CTRL is off.
     assert_eq!(registers.wanted((false, 1), &slot), Some((wanted(5000), false)));
@@ -74,7 +74,7 @@ fn registers_are_events() {
     // An AMD event of more than 8 bits; no switch above.
     let zen2 = Table { family: &amd::F17H, limits: Limits { general: 6, fixed: 0, general_width: 48, fixed_width: 0 } };
     let registers = Registers::of(&Native::new(), -1, 0, zen2);
-    let slot = Slot { select: 0x1_0043_0287, written: 7, ..Slot::default() };
+    let slot = Slot { select: 0x1_0043_0287, reload: 7, ..Slot::default() };
     let wanted = Wanted { config: 0x1_0000_0287, user: true, kernel: true, period: 0 };
     assert_eq!(registers.wanted((false, 5), &slot), Some((wanted, true)));
 }

@@ -12,15 +12,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use xprof_perfdata::abi::{attr_flag as flag, event_type, misc, record, sample};
+use xprof_perfdata::abi::{attr_flag as flag, event_type, sample};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
-use xprof_perfdata::sample::{Sample, SampleFormat};
+use xprof_perfdata::sample::SampleFormat;
 
 use super::counter::PerfCounter;
 use super::ladder::{May, Place};
@@ -28,8 +25,7 @@ use super::{Kernel, Native};
 use crate::msr::table::Found;
 use crate::msr::tables::pmuv3::sys_reg;
 use crate::msr::{
-    Cause, Class, Contract, DomId, Entry, Error, Fault, Handler, Kind, MAX_ENTRIES, Mode, Overflow, Rearm, Result,
-    Scope, Table, cpu,
+    Class, Contract, DomId, Entry, Error, Fault, Handler, Kind, MAX_ENTRIES, Rearm, Result, Scope, Table, cpu,
 };
 use crate::sys::cpuid;
 use crate::sys::file::read_small;
@@ -118,7 +114,7 @@ pub struct Registers {
     slots: BTreeMap<(bool, u32), Slot>,
     /// Registers that enable sets of counters, their interrupts and filters.
     shared: BTreeMap<u32, u64>,
-    /// Overflows since they were cleared, in the layout of [`Overflow::overflow`].
+    /// Overflows since they were cleared, in the layout of [`crate::msr::Overflow::overflow`].
     status: u64,
     lost: u64,
     handler: Hook,
@@ -162,79 +158,6 @@ impl Registers {
     /// What this CPU has.
     pub fn table(&self) -> &Table {
         &self.table
-    }
-
-    /// Waits until an event has interrupted, at most so long, and calls the handler for every interrupt that has come,
-    /// the oldest first; how many.
-    ///
-    /// # Errors
-    /// [`Error::Os`] when waiting fails.
-    pub fn dispatch(&mut self, timeout: Duration) -> Result<usize> {
-        let failed = |source| Error::Os { attempt: "wait for an interrupt".into(), source };
-        let mut fds: Vec<PollFd<'_>> = self
-            .slots
-            .values()
-            .filter_map(|slot| slot.event.as_ref().filter(|event| event.ring.is_some()))
-            .map(|event| PollFd::from_borrowed_fd(event.counter.as_fd(), PollFlags::IN))
-            .collect();
-        let timeout = Timespec::try_from(timeout).ok();
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(failed(error.into())),
-        }
-        let mut came = self.drain();
-        came.sort_by_key(|(overflow, _)| overflow.time);
-        let count = came.len();
-        for (mut overflow, key) in came {
-            self.status |= overflow.overflow;
-            overflow.lost = std::mem::take(&mut self.lost);
-            let cpu = overflow.pcpu;
-            let is_masked = self.slots.get(&key).is_none_or(|slot| slot.masked);
-            if is_masked || !self.handler.0.as_mut().is_some_and(|handler| handler(&overflow, cpu)) {
-                self.lost = overflow.lost + u64::from(is_masked);
-                if let Some(slot) = self.slots.get_mut(&key) {
-                    slot.masked = true;
-                    if let Some(event) = &mut slot.event {
-                        let _ = event.counter.stop();
-                        event.runs = false;
-                    }
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    /// What the rings hold, as interrupts.
-    fn drain(&mut self) -> Vec<(Overflow, (bool, u32))> {
-        let mut came = Vec::new();
-        let mut bytes = Vec::new();
-        for (&key, slot) in &mut self.slots {
-            let Some(event) = &mut slot.event else { continue };
-            let Some(ring) = &mut event.ring else { continue };
-            bytes.clear();
-            self.lost += u64::from(ring.take(&mut bytes, usize::MAX).damaged > 0);
-            let bit = if key.0 { 32 + key.1 } else { key.1 };
-            let mut rest = bytes.as_slice();
-            while let Some((kind, misc, body, after)) = next(rest) {
-                rest = after;
-                match kind {
-                    record::SAMPLE => {
-                        let mut sample = Sample::default();
-                        if event.format.decode_sample(body, &mut sample).is_ok() {
-                            came.push((overflow(&sample, misc, 1 << bit, event.format.sample_regs_intr), key));
-                        }
-                    }
-                    // id, then how many.
-                    record::LOST => {
-                        let count =
-                            body.get(8..16).and_then(|count| count.try_into().ok()).map_or(0, u64::from_ne_bytes);
-                        self.lost = self.lost.saturating_add(count);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        came
     }
 
     fn check(&self, class: Class, entries: &[Entry]) -> Result<()> {
@@ -356,7 +279,7 @@ impl Registers {
         };
         if samples {
             attr.sample_type = sample::IP | sample::TID | sample::TIME | sample::CPU | sample::REGS_INTR;
-            attr.sample_regs_intr = intr::MASK;
+            attr.sample_regs_intr = interrupts::REGISTERS;
             attr.wakeup_events = 1;
         }
         let place = Place { pid: self.thread, cpu: self.cpu, group: None, flags: 0 };
@@ -445,7 +368,7 @@ impl Registers {
         })
     }
 
-    /// A register's overflow bits in the layout of [`Overflow::overflow`].
+    /// A register's overflow bits in the layout of [`crate::msr::Overflow::overflow`].
     fn bits(&self, value: u64) -> u64 {
         match self.is_arm() {
             true => value & !(1 << CYCLE_COUNTER) | (value >> CYCLE_COUNTER & 1) << 32,
@@ -499,52 +422,9 @@ impl Registers {
     }
 }
 
+mod interrupts;
 #[cfg(test)]
 mod tests;
-
-/// Registers of the interrupted state that an [`Overflow`] has: their places in the mask (`enum perf_event_x86_regs`: BP 6,
-/// SP 7, FLAGS 9; `enum perf_event_arm_regs`: X29 29, SP 31).
-mod intr {
-    #[cfg(target_arch = "x86_64")]
-    pub(super) const MASK: u64 = 1 << 6 | 1 << 7 | 1 << 9;
-    #[cfg(target_arch = "aarch64")]
-    pub(super) const MASK: u64 = 1 << 29 | 1 << 31;
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    pub(super) const MASK: u64 = 0;
-}
-
-fn overflow(sample: &Sample, misc: u16, bits: u64, mask: u64) -> Overflow {
-    // Ascending order of the mask: frame pointer, stack pointer, flags.
-    let register = |n: usize| if mask == 0 { 0 } else { sample.regs_intr.values.get(n).copied().unwrap_or(0) };
-    Overflow {
-        time: sample.id.time,
-        domain: DomId::ZERO,
-        vcpu: sample.id.cpu,
-        pcpu: sample.id.cpu,
-        cause: Cause::Counter,
-        mode: match misc & misc::CPUMODE_MASK {
-            misc::KERNEL => Mode::Kernel,
-            misc::HYPERVISOR => Mode::Hypervisor,
-            _ => Mode::User,
-        },
-        overflow: bits,
-        lost: 0,
-        ip: sample.ip,
-        bp: register(0),
-        sp: register(1),
-        flags: register(2),
-        space: 0,
-    }
-}
-
-/// The next record: type, misc, body, and what follows.
-fn next(bytes: &[u8]) -> Option<(u32, u16, &[u8], &[u8])> {
-    let (header, _) = bytes.split_first_chunk::<8>()?;
-    let [k0, k1, k2, k3, m0, m1, s0, s1] = *header;
-    let size = usize::from(u16::from_ne_bytes([s0, s1]));
-    let body = bytes.get(8..size)?;
-    Some((u32::from_ne_bytes([k0, k1, k2, k3]), u16::from_ne_bytes([m0, m1]), body, bytes.get(size..)?))
-}
 
 /// What the kernel says of PMMIR_EL1 (`caps/slots` of the core's PMU).
 fn slots() -> Option<u64> {

@@ -258,9 +258,11 @@ fn control_turns_events_on_and_off_and_answers() {
     };
     say("ping");
     std::thread::sleep(Duration::from_millis(400));
+    let before = Instant::now();
     say("enable");
     std::thread::sleep(Duration::from_millis(500));
     say("disable");
+    let enabled = before.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_millis(400));
     say("stop");
     let output = child.wait_with_output().unwrap();
@@ -268,7 +270,7 @@ fn control_turns_events_on_and_off_and_answers() {
     let times = lab.script("perf.data", "time");
     let times: Vec<f64> = times.lines().map(|l| l.trim().trim_end_matches(':').parse().unwrap()).collect();
     let span = times.last().unwrap() - times[0];
-    assert!((0.3..0.8).contains(&span), "samples over {span} s of the 0.5 that were enabled");
+    assert!(span > 0.1 && span <= enabled, "samples over {span} s of the {enabled} that were enabled");
 }
 
 #[test]

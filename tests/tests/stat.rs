@@ -64,7 +64,7 @@ fn lines_are_perfs_field_by_field() {
 
 #[test]
 fn intervals_have_perfs_fields() {
-    for options in [&["-I", "100", "-x,"][..], &["-I", "100", "-j"], &["-I", "100", "-a", "-A", "-x,"]] {
+    for options in [&["-I", "2000", "-x,"][..], &["-I", "2000", "-j"], &["-I", "2000", "-a", "-A", "-x,"]] {
         let (ours, perf) = both(options, &["sleep", "0.05"]);
         assert_eq!(masked(&ours), masked(&perf), "{options:?}\n{ours}\n{perf}");
     }

@@ -99,8 +99,11 @@ fn a_process_is_looked_at_while_it_runs() {
         .spawn()
         .unwrap();
     let mut first = String::new();
-    BufReader::new(endless.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    // Read from to the end: a pipe that breaks would end it before the signal does.
+    let mut refreshes = BufReader::new(endless.stdout.take().unwrap());
+    refreshes.read_line(&mut first).unwrap();
     stdout(Command::new("kill").args(["-TERM", &endless.id().to_string()]));
+    std::io::copy(&mut refreshes, &mut std::io::sink()).unwrap();
     let ended = endless.wait().unwrap();
     busy.kill().unwrap();
     busy.wait().unwrap();

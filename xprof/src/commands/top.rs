@@ -83,7 +83,6 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
             format: options.format,
             rows: options.rows.or(is_text.then_some(ROWS)),
             percent_limit: options.percent_limit,
-            interval,
             color: is_text && global.color.on(std::io::stdout().is_terminal()),
         };
         batch::run(collector, batch, global)?;
@@ -91,7 +90,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     }
     let state = State::new(collector.able(global.color.on(true), terminal::shows_unicode()), &title);
     let paced = matches!(sampling.backend, BackendChoice::Replay(_));
-    let shown = Shown { title, interval, paced, has: collector.has() };
+    let shown = Shown { title, paced, has: collector.has() };
     let maker = screen::show(state, move |desk| work(collector, shown, desk))?;
     // The session is stopped by its owner.
     let _ = maker.join();

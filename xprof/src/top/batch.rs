@@ -26,7 +26,6 @@ pub(crate) struct Batch {
     /// Rows of each event.
     pub(crate) rows: Option<usize>,
     pub(crate) percent_limit: f64,
-    pub(crate) interval: Duration,
     pub(crate) color: bool,
 }
 
@@ -36,9 +35,9 @@ pub(crate) fn run(mut collector: Collector, batch: Batch, global: &Global) -> an
     let mut printed = 0;
     let mut broken = None;
     let mut cost = Cost::begin();
-    let mut at_cut = |live: &mut Live| {
+    let mut at_cut = |live: &mut Live, length| {
         printed += 1;
-        let text = batch.refresh(live.snapshot(1, usize::MAX).profile, printed, cost.since_last());
+        let text = batch.refresh(live.snapshot(1, usize::MAX).profile, (printed, length), cost.since_last());
         let mut out = std::io::stdout().lock();
         if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             broken = Some(error);
@@ -60,8 +59,8 @@ pub(crate) fn run(mut collector: Collector, batch: Batch, global: &Global) -> an
 }
 
 impl Batch {
-    /// One refresh; `cost`: what xprof itself used, percent of a CPU.
-    fn refresh(&self, mut profile: Profile, number: u64, cost: f64) -> String {
+    /// One refresh, by its number and length; `cost`: what xprof itself used, percent of a CPU.
+    fn refresh(&self, mut profile: Profile, (number, length): (u64, Duration), cost: f64) -> String {
         for event in &mut profile.events {
             event.rows.truncate(self.rows.unwrap_or(usize::MAX));
         }
@@ -71,15 +70,16 @@ impl Batch {
             color: self.color,
             notes: Vec::new(),
         };
-        let seconds = self.interval.as_secs_f64();
+        let seconds = length.as_secs_f64();
         let samples: u64 = profile.events.iter().map(|event| event.samples).sum();
         let mut out = String::new();
         match self.format {
             OutputFormat::Text => {
-                let rate = samples as f64 / seconds;
+                // The very last may hold a single instant.
+                let rate = if seconds > 0.0 { samples as f64 / seconds } else { 0.0 };
                 let _ = writeln!(
                     out,
-                    "# Refresh {number}: {seconds} s, {rate:.0} samples/s, xprof itself {cost:.1} % of a CPU"
+                    "# Refresh {number}: {seconds:.3} s, {rate:.0} samples/s, xprof itself {cost:.1} % of a CPU"
                 );
                 table::text(&profile, &view, &mut out);
                 out.push('\n');

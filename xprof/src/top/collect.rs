@@ -54,8 +54,8 @@ pub(crate) enum Paused<T> {
     Enough,
 }
 
-/// What is done at the end of each slice; `Break` ends the collecting.
-pub(crate) type AtCut<'a> = &'a mut dyn FnMut(&mut Live) -> ControlFlow<()>;
+/// What is done at the end of each slice, which was this long; `Break` ends the collecting.
+pub(crate) type AtCut<'a> = &'a mut dyn FnMut(&mut Live, Duration) -> ControlFlow<()>;
 
 /// A session whose samples are added up.
 pub(crate) struct Collector {
@@ -110,6 +110,8 @@ struct Clock {
     /// ns.
     interval: u64,
     next: Option<u64>,
+    /// The latest time that was seen.
+    latest: u64,
     /// A sample has come since the last slice ended.
     pending: bool,
 }
@@ -121,11 +123,18 @@ impl Clock {
             return 0;
         }
         let next = *self.next.get_or_insert(time.saturating_add(self.interval));
+        self.latest = self.latest.max(time);
         let Some(late) = time.checked_sub(next) else { return 0 };
         let ended = late / self.interval + 1;
         self.next = Some(next.saturating_add(ended.saturating_mul(self.interval)));
         // After a long silence nothing is left of the slices before it.
         usize::try_from(ended).unwrap_or(SLICES).min(SLICES)
+    }
+
+    /// How long the slice is that has not ended yet.
+    fn so_far(&self) -> Duration {
+        let begun = self.next.unwrap_or(0).saturating_sub(self.interval);
+        Duration::from_nanos(self.latest.saturating_sub(begun).min(self.interval))
     }
 }
 
@@ -173,7 +182,7 @@ impl Collector {
             stream: Stream { order, spare: None, stage, unwound: Batch::default() },
             live,
             symbolizer,
-            clock: Clock { interval, next: None, pending: false },
+            clock: Clock { interval, next: None, latest: 0, pending: false },
             ends_at: wanted.duration.and_then(|duration| Instant::now().checked_add(duration)),
             keys,
             anew,
@@ -282,15 +291,15 @@ impl Collector {
     /// Ends the slices that end before `time`, ns.
     fn ends_before(&mut self, time: u64, at_cut: AtCut<'_>) -> ControlFlow<()> {
         for _ in 0..self.clock.at(time) {
-            self.cut(at_cut)?;
+            self.cut(Duration::from_nanos(self.clock.interval), at_cut)?;
         }
         ControlFlow::Continue(())
     }
 
-    fn cut(&mut self, at_cut: AtCut<'_>) -> ControlFlow<()> {
+    fn cut(&mut self, length: Duration, at_cut: AtCut<'_>) -> ControlFlow<()> {
         self.clock.pending = false;
         self.live.cut(&self.symbolizer);
-        at_cut(&mut self.live)
+        at_cut(&mut self.live, length)
     }
 
     /// Stops the session, and ends the last slice with what is left.
@@ -307,7 +316,7 @@ impl Collector {
         self.stream.order.finish();
         let flow = self.pump(at_cut)?;
         if flow.is_continue() && self.clock.pending {
-            let _ = self.cut(at_cut);
+            let _ = self.cut(self.clock.so_far(), at_cut);
         }
         Ok(())
     }
@@ -342,10 +351,19 @@ mod tests {
 
     #[test]
     fn slices_end_by_the_records_clock() {
-        let mut clock = Clock { interval: 10, next: None, pending: false };
+        let mut clock = Clock { interval: 10, next: None, latest: 0, pending: false };
         let ended: Vec<usize> = [0, 100, 105, 110, 111, 119, 141, u64::MAX, 1 << 40].map(|t| clock.at(t)).to_vec();
         assert_eq!(ended, [0, 0, 0, 1, 0, 0, 3, 0, SLICES]);
         // Time that goes backward ends nothing.
         assert_eq!((clock.at(5), clock.next.unwrap() > 1 << 40), (0, true));
+    }
+
+    #[test]
+    fn the_last_slice_is_as_long_as_it_was() {
+        let mut clock = Clock { interval: 10, next: None, latest: 0, pending: false };
+        assert_eq!(clock.so_far(), Duration::ZERO);
+        let so_far: Vec<u128> =
+            [100, 104, 103, u64::MAX, 110, 117].map(|t| (clock.at(t), clock.so_far().as_nanos()).1).to_vec();
+        assert_eq!(so_far, [0, 4, 4, 4, 0, 7]);
     }
 }

@@ -22,7 +22,6 @@ const ROWS: usize = 5000;
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) title: String,
-    pub(crate) interval: Duration,
     /// Slices end no faster than they did: of a recording that is replayed.
     pub(crate) paced: bool,
     pub(crate) has: Has,
@@ -36,14 +35,14 @@ pub(crate) fn work(mut collector: Collector, shown: Shown, desk: Desk) -> anyhow
     let mut maker = Maker { shown, symbolizer, news, ask: None, cost: Cost::begin(), due: None, status };
     loop {
         maker.status.notes.clone_from(&collector.notes);
-        let paused = collector.until(&requests, &mut |live| maker.at_cut(live, &requests))?;
+        let paused = collector.until(&requests, &mut |live, length| maker.at_cut((live, length), &requests))?;
         match paused {
             Paused::Given(request) => maker.obey(request, &mut collector.live),
             Paused::Enough => return Ok(()),
             Paused::Over => break,
         }
     }
-    collector.finish(&mut |live| maker.at_cut(live, &requests))?;
+    collector.finish(&mut |live, length| maker.at_cut((live, length), &requests))?;
     maker.status.notes.clone_from(&collector.notes);
     maker.status.doing = "ENDED".into();
     (maker.status.rate, maker.status.cost) = (None, None);
@@ -67,8 +66,12 @@ struct Maker {
 }
 
 impl Maker {
-    fn at_cut(&mut self, live: &mut Live, requests: &crossbeam_channel::Receiver<Request>) -> ControlFlow<()> {
-        let seconds = self.shown.interval.as_secs_f64();
+    fn at_cut(
+        &mut self,
+        (live, length): (&mut Live, Duration),
+        requests: &crossbeam_channel::Receiver<Request>,
+    ) -> ControlFlow<()> {
+        let seconds = length.as_secs_f64().max(1e-3);
         self.status.doing.clear();
         self.status.rate = Some(live.samples(1) as f64 / seconds);
         self.status.cost = Some(self.cost.since_last());
@@ -77,7 +80,7 @@ impl Maker {
         if !self.shown.paced {
             return ControlFlow::Continue(());
         }
-        let due = self.due.unwrap_or_else(Instant::now) + self.shown.interval;
+        let due = self.due.unwrap_or_else(Instant::now) + length;
         self.due = Some(due.max(Instant::now()));
         loop {
             match wait_for(requests, due) {

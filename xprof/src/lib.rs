@@ -3,6 +3,7 @@
 //! A library only so that the release tools see the same options as the program.
 
 mod archive;
+mod arguments;
 mod commands;
 mod debuginfod;
 mod exit;
@@ -105,8 +106,9 @@ pub(crate) fn report_on(path: &std::path::Path, global: &Global) -> anyhow::Resu
 
 /// Runs what the arguments of this process say; the exit status is `main`'s.
 pub fn run() -> ExitCode {
-    let arguments = record::arguments::attach_levels(std::env::args_os().collect(), command_line);
-    let matches = command_line().get_matches_from(arguments);
+    let command_line = command_line();
+    let arguments = arguments::attach(std::env::args_os().collect(), &command_line);
+    let matches = command_line.get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Record(options) => commands::record::run(options, &cli.global),

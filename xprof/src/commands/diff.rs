@@ -32,7 +32,7 @@ pub(crate) struct Options {
     children: bool,
     /// Call trees below the rows: caller, callee, none; a number leaves out nodes below that percentage in all recordings
     /// (caller,2; the default is 0.5)
-    #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, default_missing_value = "caller", value_parser = trees)]
+    #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "caller", value_parser = trees)]
     trees: Option<Wanted>,
     /// Only this event [default: all that every recording has]
     #[arg(short, long, value_name = "EVENT")]

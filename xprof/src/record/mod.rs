@@ -1,6 +1,6 @@
 //! `xprof record`: options -> recording plan -> session -> file.
 //!
-//! * [`arguments`], [`values`], [`plan`]: what was typed, and what it means.
+//! * [`values`], [`plan`]: what was typed, and what it means.
 //! * [`child`]: the command; [`control`]: signals and `--control` as events of one channel.
 //! * [`running`], [`facts`]: what is there before the first sample.
 //! * [`mod@run`]: the loop between the session and the writer.
@@ -8,7 +8,6 @@
 //! * [`writer`]: recordings being written: [`output`] names files, [`rounds`] keeps order, [`compress`] packs,
 //!   [`guests`] keeps what the next file needs of domains, [`census`] counts, [`keep`] holds what the report will need.
 
-pub(crate) mod arguments;
 mod census;
 pub(crate) mod child;
 mod compress;

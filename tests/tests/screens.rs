@@ -131,23 +131,43 @@ fn a_recording_is_looked_at() {
     terminal.until("flame graph", |screen| screen.contains("▏all") && screen.contains("thread  storm"));
     terminal.tmux(&["send-keys", "q"]);
     assert_eq!(terminal.ended(), "0");
+    // Every way out leaves the terminal as it was.
+    for (name, end) in WAYS {
+        let terminal = Terminal::start(dir.path(), "LC_ALL=C TERM=vt100", "report --tui -i storm.data");
+        let table = terminal.until("table", |screen| screen.contains("[.] main"));
+        assert!(table.is_ascii(), "{table}");
+        end(&terminal);
+        assert_eq!(terminal.ended(), "0", "{name}");
+    }
+    // A terminal that is gone ends it too.
+    let terminal = Terminal::start(dir.path(), "LC_ALL=C.UTF-8", "report --tui -i storm.data");
+    terminal.until("table", |screen| screen.contains("[.] main"));
+    let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
+    drop(terminal);
+    let begun = Instant::now();
+    while Path::new("/proc").join(pid.trim()).join("exe").read_link().is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "still there without a terminal");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A way out.
-type Way<'a> = &'a dyn Fn(&Terminal<'_>);
+type Way = (&'static str, fn(&Terminal<'_>));
+
+/// Every way out but a panic.
+const WAYS: [Way; 4] = [
+    ("q", |terminal| drop(terminal.tmux(&["send-keys", "q"]))),
+    ("Ctrl-C", |terminal| drop(terminal.tmux(&["send-keys", "C-c"]))),
+    ("SIGTERM", |terminal| terminal.kill("-TERM")),
+    ("SIGHUP", |terminal| terminal.kill("-HUP")),
+];
 
 #[test]
 fn the_machine_is_looked_at_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
     let command = format!("top -p {} -I 100", busy.id());
-    let ends: [(&str, Way<'_>); 4] = [
-        ("q", &|terminal| drop(terminal.tmux(&["send-keys", "q"]))),
-        ("Ctrl-C", &|terminal| drop(terminal.tmux(&["send-keys", "C-c"]))),
-        ("SIGTERM", &|terminal| terminal.kill("-TERM")),
-        ("SIGHUP", &|terminal| terminal.kill("-HUP")),
-    ];
-    for (name, end) in ends {
+    for (name, end) in WAYS {
         let terminal = Terminal::start(dir.path(), "LC_ALL=C NO_COLOR=1", &command);
         let screen = terminal.until("rows", |screen| screen.contains("sh ") && screen.contains("/s  0 lost"));
         assert!(screen.is_ascii() && screen.contains("% CPU"), "{screen}");

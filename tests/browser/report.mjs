@@ -68,5 +68,29 @@ for (const colorScheme of ["dark", "light"]) {
   const background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   assert.equal(background, colorScheme === "dark" ? "rgb(22, 24, 29)" : "rgb(255, 255, 255)");
 }
+
+// Of two events one is looked at: its picture, its samples over time; the search stays.
+{
+  const { page, errors } = await open("events.html");
+  const events = JSON.parse(readFileSync(`${dir}/events-cpu.json`, "utf8")).events;
+  assert.deepEqual(await page.locator("#event option").allTextContents(), events.map((event) => event.name));
+  await page.locator("#term").fill("^deeper$");
+  for (const [nth, event] of [...events.entries(), [0, events[0]]]) {
+    await page.locator("#event").selectOption({ index: nth });
+    const pictures = await page.locator("svg.flame").evaluateAll((all) => all.map((svg) => svg.getBoundingClientRect().height > 0));
+    assert.deepEqual(pictures, events.map((_, at) => at === nth));
+    const root = page.locator("svg.flame").nth(nth).locator("g.f").first();
+    const samples = event.rows.reduce((sum, row) => sum + row.samples, 0);
+    assert.match(await root.locator("title").textContent(), new RegExp(`^all\n${samples} samples, 100.00 %`));
+    const shown = await page.locator("#activity tr:visible td.n:nth-child(3)").allTextContents();
+    assert.equal(shown.reduce((sum, text) => sum + Number(text), 0), samples);
+    // Each picture is zoomed for itself.
+    const hit = page.locator("svg.flame").nth(nth).locator("g.hit").first();
+    assert.match(await page.locator("#matched").textContent(), /^matched: [1-9]/);
+    await hit.click();
+    assert.ok(Math.abs(await width(hit) - 1180) < 0.01);
+  }
+  assert.deepEqual(errors, []);
+}
 await browser.close();
 console.log("report page in a browser: ok");

@@ -17,7 +17,7 @@ pub use frames::{csv, json};
 pub use graph::{Frame, Graph};
 pub use kind::Kind;
 pub use page::html;
-pub(crate) use page::{close_page, controls, open_page, picture};
+pub(crate) use page::{close_page, controls, of_event, open_page, pictures};
 
 /// How a graph is drawn.
 #[derive(Clone, Debug, Default)]

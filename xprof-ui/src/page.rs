@@ -22,8 +22,8 @@ pub struct Page<'a> {
     pub table: &'a table::Options,
     /// Stacks, told apart by CPU and domain, with the times of their samples.
     pub stacks: &'a Stacks,
-    /// The event whose stacks are drawn; `None` when no event has any.
-    pub event: Option<&'a EventStacks>,
+    /// The events whose stacks are drawn, those that have some; one of several is chosen on the page.
+    pub events: &'a [&'a EventStacks],
     /// Name of the recording.
     pub title: &'a str,
     /// What is known of the recording and of the machine: names and values.
@@ -32,12 +32,16 @@ pub struct Page<'a> {
 
 /// Draws the whole page.
 pub fn html(page: &Page<'_>, out: &mut String) {
-    let graph = page.event.map_or_else(Graph::default, |event| Graph::new(page.stacks, event, None));
+    let mut graphs: Vec<Graph> = page.events.iter().map(|event| Graph::new(page.stacks, event, None)).collect();
+    if graphs.is_empty() {
+        graphs.push(Graph::default());
+    }
     let options = flame::Options { title: page.title.to_owned(), ..flame::Options::default() };
     flame::open_page(page.title, out);
     out.push_str("<header><h1>");
     let _ = writeln!(out, "{}</h1>", Xml(page.title));
     flame::controls(out);
+    chooser(page.events, out);
     out.push_str(concat!(
         r##"<nav><a href="#summary">Summary</a> <a href="#flame">Flame graph</a> "##,
         r##"<a href="#activity">Samples over time</a> <a href="#table">Table</a> <a href="#environment">Environment</a></nav>"##,
@@ -46,15 +50,17 @@ pub fn html(page: &Page<'_>, out: &mut String) {
     summary(page, out);
     warnings(page, out);
     out.push_str("<section id=\"flame\" aria-label=\"Flame graph\"><h2>Flame graph");
-    if let Some(event) = page.event {
+    if let [event] = page.events {
         let _ = write!(out, " of {}", Xml(&event.name));
     }
     out.push_str("</h2>\n");
-    flame::picture(&graph, &options, out);
+    flame::pictures(&graphs, &options, out);
     out.push_str("</section>\n<section id=\"activity\" aria-label=\"Samples over time\"><h2>Samples over time</h2>\n");
-    if let Some(event) = page.event {
+    for (nth, event) in page.events.iter().enumerate() {
+        let _ = writeln!(out, "<div{}>", flame::of_event(nth, page.events.len()));
         activity::table(page.stacks, event, Key::Cpu, "CPU ", out);
         activity::table(page.stacks, event, Key::Domain, "", out);
+        out.push_str("</div>\n");
     }
     out.push_str("</section>\n<section id=\"table\" aria-label=\"Table\">\n");
     for event in page.profile.events.iter().filter(|event| event.samples > 0) {
@@ -66,6 +72,18 @@ pub fn html(page: &Page<'_>, out: &mut String) {
     }
     out.push_str("</dl></section>\n</main>\n");
     flame::close_page(out);
+}
+
+/// Chooses among several events.
+fn chooser(events: &[&EventStacks], out: &mut String) {
+    if events.len() < 2 {
+        return;
+    }
+    out.push_str(r#" <label>Event <select id="event">"#);
+    for (nth, event) in events.iter().enumerate() {
+        let _ = write!(out, r#"<option value="{nth}">{}</option>"#, Xml(&event.name));
+    }
+    out.push_str("</select></label>\n");
 }
 
 fn summary(page: &Page<'_>, out: &mut String) {

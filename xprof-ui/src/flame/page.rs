@@ -17,7 +17,7 @@ pub fn html(graph: &Graph, options: &Options, out: &mut String) {
     let _ = writeln!(out, "<header><h1>{title}</h1><p>{samples} samples of {event}</p>");
     controls(out);
     out.push_str("</header>\n<main>");
-    picture(graph, options, out);
+    pictures(std::slice::from_ref(graph), options, out);
     out.push_str("</main>\n");
     close_page(out);
 }
@@ -43,25 +43,38 @@ pub(crate) fn controls(out: &mut String) {
     ));
 }
 
-/// The picture with its legend, and what is to be said of it.
-pub(crate) fn picture(graph: &Graph, options: &Options, out: &mut String) {
-    if graph.frames.is_empty() {
-        out.push_str("<p>No samples.</p>");
+/// The pictures of the events, with their legends and what is to be said of them. One of several is seen ([`of_event`]).
+pub(crate) fn pictures(graphs: &[Graph], options: &Options, out: &mut String) {
+    for (event, graph) in graphs.iter().enumerate() {
+        let _ = write!(out, "<div{}>", of_event(event, graphs.len()));
+        if graph.frames.is_empty() {
+            out.push_str("<p>No samples.</p>");
+        }
+        draw::open(graph, options, draw::height(graph).max(1), out);
+        draw::frames(graph, options, 0, out);
+        out.push_str("</svg></div>\n");
     }
-    draw::open(graph, options, draw::height(graph).max(1), out);
-    draw::frames(graph, options, 0, out);
-    out.push_str("</svg>\n<p id=\"details\" role=\"status\"></p><ul class=\"legend\">");
-    for kind in draw::kinds(graph) {
-        let colour = draw::colour(kind, kind.name());
-        let _ = write!(out, r#"<li><span style="background:{colour}"></span>{}</li>"#, kind.name());
-    }
-    out.push_str("</ul>");
-    for remark in remarks(graph, options) {
-        let _ = write!(out, "<p>{}</p>", Xml(&remark));
+    out.push_str("<p id=\"details\" role=\"status\"></p>");
+    for (event, graph) in graphs.iter().enumerate() {
+        let _ = write!(out, "<div{}><ul class=\"legend\">", of_event(event, graphs.len()));
+        for kind in draw::kinds(graph) {
+            let colour = draw::colour(kind, kind.name());
+            let _ = write!(out, r#"<li><span style="background:{colour}"></span>{}</li>"#, kind.name());
+        }
+        out.push_str("</ul>");
+        for remark in remarks(graph, options) {
+            let _ = write!(out, "<p>{}</p>", Xml(&remark));
+        }
+        out.push_str("</div>\n");
     }
     out.push_str(
         "<p>Click a frame, or move with the arrow keys and press Enter, to zoom; Esc resets; / searches.</p>\n",
     );
+}
+
+/// The attribute of a part of the page that is seen while this one of so many events is looked at.
+pub(crate) fn of_event(event: usize, events: usize) -> String {
+    if events < 2 { String::new() } else { format!(r#" data-event="{event}""#) }
 }
 
 /// Ends a page.

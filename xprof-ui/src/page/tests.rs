@@ -62,17 +62,15 @@ fn profile(samples: u64) -> (Profile, Stacks) {
 
 fn drawn(samples: u64) -> String {
     let (profile, stacks) = profile(samples);
+    of(&profile, &stacks)
+}
+
+fn of(profile: &Profile, stacks: &Stacks) -> String {
+    let events: Vec<&EventStacks> = stacks.events.iter().filter(|event| !event.samples.is_empty()).collect();
     let table =
         table::Options { percent_limit: 0.0, children: true, color: false, notes: vec![format!("note {EVIL}")] };
     let environment = [("Command", EVIL.to_owned())];
-    let page = Page {
-        profile: &profile,
-        table: &table,
-        stacks: &stacks,
-        event: stacks.events.first().filter(|_| samples > 0),
-        title: EVIL,
-        environment: &environment,
-    };
+    let page = Page { profile, table: &table, stacks, events: &events, title: EVIL, environment: &environment };
     let mut out = String::new();
     html(&page, &mut out);
     out
@@ -106,4 +104,21 @@ fn every_part_is_there() {
 fn a_page_of_nothing_says_so() {
     let page = drawn(0);
     assert!(page.contains("<p>No samples.</p>") && page.ends_with("</html>\n"));
+}
+
+#[test]
+fn one_of_several_events_is_chosen() {
+    assert!(!drawn(1000).contains("<select") && !drawn(1000).contains("data-event"));
+    let (profile, mut stacks) = profile(1000);
+    let mut other = stacks.events[0].clone();
+    other.name = EVIL.into();
+    stacks.events.push(other);
+    let page = of(&profile, &stacks);
+    let options = r#"<option value="0">cycles</option><option value="1">&lt;/script&gt;&lt;b&gt;"#;
+    assert!(page.contains(options), "{page}");
+    // A picture, a legend and the samples over time of each.
+    assert_eq!(page.matches("<svg xmlns").count(), 2);
+    for event in 0..2 {
+        assert_eq!(page.matches(&format!("<div data-event=\"{event}\">")).count(), 3);
+    }
 }

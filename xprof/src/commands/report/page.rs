@@ -18,6 +18,9 @@ use crate::stacks::untimed;
 /// What stacks are told apart by: the outermost frames of the flame graph, and the rows of the samples over time.
 const STACKS: [Key; 4] = [Key::Domain, Key::Comm, Key::Cpu, Key::Symbol];
 
+/// Events whose pictures a page holds.
+const MOST_EVENTS: usize = 16;
+
 /// Writes the page.
 pub(super) fn run(options: &Options, path: &Path, global: &Global) -> anyhow::Result<ExitCode> {
     let mut notes = Vec::new();
@@ -34,11 +37,14 @@ pub(super) fn run(options: &Options, path: &Path, global: &Global) -> anyhow::Re
     let profile = builder.finish(&events, &symbolizer, children, None);
     builder.show(&stacks);
     let stacks = builder.stacks(&events, &symbolizer, !options.no_inline);
-    let event = stacks.events.iter().find(|event| !event.stacks.is_empty());
-    if let Some(event) = event
-        && stacks.events.iter().filter(|event| !event.stacks.is_empty()).count() > 1
-    {
-        notes.push(format!("the flame graph and the samples over time are those of {}", event.name));
+    let mut events: Vec<_> = stacks.events.iter().filter(|event| !event.stacks.is_empty()).collect();
+    if events.len() > MOST_EVENTS {
+        events.sort_by_key(|event| std::cmp::Reverse(event.stacks.iter().map(|stack| stack.samples).sum::<u64>()));
+        notes.push(format!(
+            "the flame graph and the samples over time are those of the {MOST_EVENTS} events with the most samples, of {}",
+            events.len()
+        ));
+        events.truncate(MOST_EVENTS);
     }
     notes.extend(damage(profile.damaged));
     notes.extend(untimed(stacks.untimed));
@@ -50,7 +56,7 @@ pub(super) fn run(options: &Options, path: &Path, global: &Global) -> anyhow::Re
         profile: &profile,
         table: &table,
         stacks: &stacks,
-        event,
+        events: &events,
         title: &title,
         environment: &environment,
     };

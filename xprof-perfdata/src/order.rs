@@ -292,10 +292,11 @@ impl Order {
         let number = ready.first()?.window;
         let own = self.windows.get(number.wrapping_sub(self.first) as usize)?;
         // A batch ends where its first window does, or when it is large enough without that.
-        let (mut count, mut owned, mut copied) = (0, 0, 0);
+        let (mut count, mut owned, mut owned_bytes, mut copied) = (0, 0, 0, 0);
         for held in ready {
             if held.window == number {
                 owned += 1;
+                owned_bytes += usize::from(held.size);
             } else {
                 copied += usize::from(held.size);
             }
@@ -319,7 +320,10 @@ impl Order {
             self.recycle(old);
         } else {
             batch.bytes.clear();
+            copied += owned_bytes;
         }
+        // Stack copies are large: growing step by step would move them again and again.
+        batch.bytes.reserve(copied);
         for held in &self.ready[self.gone..self.gone + count] {
             let index = held.window.wrapping_sub(self.first) as usize;
             let Some(window) = self.windows.get_mut(index) else { continue };

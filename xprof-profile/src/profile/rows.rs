@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use xprof_perfdata::domain::NO_TASK;
 use xprof_perfdata::events::Events;
 
@@ -246,7 +246,8 @@ impl Builder {
             if cell.event as usize == row.event && self.takes(names, cell) && fold.is_within(cell, &row.within) {
                 whole = whole.saturating_add(sum.period);
                 table.grow(&mut fold, cell, sum, (order, true));
-                if table.row(&mut fold, cell, FrameId(cell.frame), None) == 0 {
+                let spot = fold.spot(cell);
+                if table.row(&mut fold, cell, spot) == 0 {
                     own = own.saturating_add(sum.period);
                 }
             }
@@ -345,13 +346,13 @@ impl<'a> Fold<'a> {
     }
 
     /// What decides a row, in numbers: two times the same means the same row. The name of a thread may come late, so it is
-    /// part of it.
-    fn spot(&self, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> RowSpot {
+    /// part of it. This is the cell's part; [`RowSpot::at`] adds the frame's.
+    fn spot(&self, cell: &Cell) -> RowSpot {
         let has = |key| self.keys.contains(&key);
         let comm = self.builder.timeline.tasks().key(ThreadId(cell.thread)).comm;
         RowSpot {
             thread: (if has(Key::Pid) || has(Key::Tid) { cell.thread } else { 0 }, comm),
-            code: (frame, inlined),
+            code: (FrameId(cell.frame), None),
             cpu: if has(Key::Cpu) { cell.cpu } else { 0 },
             origin: if has(Key::Domain) || has(Key::Vcpu) { cell.origin } else { 0 },
             cgroup: if has(Key::Cgroup) { cell.cgroup } else { 0 },
@@ -423,6 +424,13 @@ struct RowSpot {
     cgroup: u64,
 }
 
+impl RowSpot {
+    /// Of a frame of the cell's stack, or of a function that was compiled into it.
+    fn at(self, names: &Names, (frame, function): (FrameId, FunctionId)) -> RowSpot {
+        RowSpot { code: (frame, Some(function).filter(|&f| names.function(f).0)), ..self }
+    }
+}
+
 /// The rows of one event while they are added up.
 #[derive(Debug, Default)]
 pub(super) struct EventTable {
@@ -430,6 +438,9 @@ pub(super) struct EventTable {
     /// Rows that were found already.
     found: FxHashMap<RowSpot, usize>,
     pub(super) rows: Vec<Row>,
+    /// By row: the number of the stack that it was counted with last. A set for each stack took longer than all else.
+    counted: Vec<u32>,
+    count: u32,
     pub(super) total: Sum,
     /// The squares of all periods, added up.
     squares: f64,
@@ -456,17 +467,16 @@ impl EventTable {
         self.found.clear();
     }
 
-    fn row(&mut self, fold: &mut Fold<'_>, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> usize {
-        let spot = fold.spot(cell, frame, inlined);
+    fn row(&mut self, fold: &mut Fold<'_>, cell: &Cell, spot: RowSpot) -> usize {
         if let Some(&row) = self.found.get(&spot) {
             return row;
         }
-        let row = self.row_of(fold, cell, frame, inlined);
+        let row = self.row_of(fold, cell, spot.code);
         self.found.insert(spot, row);
         row
     }
 
-    fn row_of(&mut self, fold: &mut Fold<'_>, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> usize {
+    fn row_of(&mut self, fold: &mut Fold<'_>, cell: &Cell, (frame, inlined): (FrameId, Option<FunctionId>)) -> usize {
         match self.index.entry(fold.values(cell, frame, inlined)) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
@@ -491,7 +501,8 @@ impl EventTable {
     pub(super) fn add(&mut self, fold: &mut Fold<'_>, cell: &Cell, sum: Sum, has_children: bool) {
         self.total.samples += sum.samples;
         self.total.period = self.total.period.saturating_add(sum.period);
-        let own = self.row(fold, cell, FrameId(cell.frame), None);
+        let spot = fold.spot(cell);
+        let own = self.row(fold, cell, spot);
         if let Some(row) = self.rows.get_mut(own) {
             row.samples += sum.samples;
             row.period = row.period.saturating_add(sum.period);
@@ -501,16 +512,34 @@ impl EventTable {
             return;
         }
         // A row counts a stack once, however often it recurs in it.
-        let mut counted = FxHashSet::from_iter([own]);
+        self.begin_counting();
+        self.counts(own);
         let (builder, names) = (fold.builder, fold.names);
-        for (frame, function) in expand(names, builder.frames.frames_of(StackId(cell.stack))) {
-            let row = self.row(fold, cell, frame, Some(function).filter(|&f| names.function(f).0));
-            if counted.insert(row)
+        for place in expand(names, builder.frames.frames_of(StackId(cell.stack))) {
+            let row = self.row(fold, cell, spot.at(names, place));
+            if self.counts(row)
                 && let Some(row) = self.rows.get_mut(row)
             {
                 row.children = row.children.saturating_add(sum.period);
             }
         }
+    }
+
+    /// From here on no row was counted.
+    fn begin_counting(&mut self) {
+        self.count = self.count.wrapping_add(1);
+        if self.count == 0 {
+            self.counted.fill(0);
+            self.count = 1;
+        }
+    }
+
+    /// Whether a row is counted for the first time.
+    fn counts(&mut self, row: usize) -> bool {
+        if self.counted.len() <= row {
+            self.counted.resize(self.rows.len().max(row + 1), 0);
+        }
+        std::mem::replace(&mut self.counted[row], self.count) != self.count
     }
 
     fn effective(&self) -> u64 {
@@ -545,16 +574,17 @@ impl EventTable {
         let of_functions = fold.keys.contains(&Key::Symbol);
         let stack: Vec<(FrameId, FunctionId)> = expand(names, stack).collect();
         let way = |&(_, function): &(FrameId, FunctionId)| (function, names.function(function).0);
-        let mut counted = FxHashSet::default();
+        self.begin_counting();
+        let spot = fold.spot(cell);
         // The outermost frame of a row is where its tree stands; without a children column, the leaf: not what was
         // compiled into it.
         let leaf = names.functions(stack[0].0).count() - 1;
         let places = if has_children { 0..stack.len() } else { leaf..leaf + 1 };
         for at in places.rev() {
             let (frame, function) = stack[at];
-            let row = self.row(fold, cell, frame, Some(function).filter(|&f| names.function(f).0));
+            let row = self.row(fold, cell, spot.at(names, (frame, function)));
             let Some(&Some(root)) = self.roots.get(row) else { continue };
-            if !counted.insert(row) {
+            if !self.counts(row) {
                 continue;
             }
             // The row's function stands for itself at the root of its tree; rows of something else have it in the tree.

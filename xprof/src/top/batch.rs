@@ -37,7 +37,11 @@ pub(crate) fn run(mut collector: Collector, batch: Batch, global: &Global) -> an
     let mut cost = Cost::begin();
     let mut at_cut = |live: &mut Live, length| {
         printed += 1;
-        let text = batch.refresh(live.snapshot(1, usize::MAX).profile, (printed, length), cost.since_last());
+        let text = batch.refresh(
+            live.snapshot(1, batch.rows.unwrap_or(usize::MAX)).profile,
+            (printed, length),
+            cost.since_last(),
+        );
         let mut out = std::io::stdout().lock();
         if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             broken = Some(error);
@@ -60,10 +64,7 @@ pub(crate) fn run(mut collector: Collector, batch: Batch, global: &Global) -> an
 
 impl Batch {
     /// One refresh, by its number and length; `cost`: what xprof itself used, percent of a CPU.
-    fn refresh(&self, mut profile: Profile, (number, length): (u64, Duration), cost: f64) -> String {
-        for event in &mut profile.events {
-            event.rows.truncate(self.rows.unwrap_or(usize::MAX));
-        }
+    fn refresh(&self, profile: Profile, (number, length): (u64, Duration), cost: f64) -> String {
         let view = table::Options {
             percent_limit: self.percent_limit,
             children: profile.has_children,

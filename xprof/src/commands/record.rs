@@ -69,7 +69,7 @@ pub(crate) struct Options {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Sampling {
     /// Events, as perf names them; may be given several times [default: cycles, else cpu-clock]
-    #[arg(short, long = "event", value_name = "EVENTS", help_heading = "What")]
+    #[arg(short, long = "event", value_name = "EVENTS")]
     pub(crate) events: Vec<String>,
     /// Samples per second, or max [default: 997; of domains 97]
     #[arg(short = 'F', long = "freq", value_name = "HZ", value_parser = values::frequency, conflicts_with = "count")]

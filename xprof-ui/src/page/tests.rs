@@ -108,7 +108,7 @@ fn a_page_of_nothing_says_so() {
 
 #[test]
 fn one_of_several_events_is_chosen() {
-    assert!(!drawn(1000).contains("<select") && !drawn(1000).contains("data-event"));
+    assert!(!drawn(1000).contains("<select") && !drawn(1000).contains("<div data-event"));
     let (profile, mut stacks) = profile(1000);
     let mut other = stacks.events[0].clone();
     other.name = EVIL.into();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::counting::{self, Counted, Program, Setup};
 use super::{
-    Access, Caller, Class, Contract, DomId, Entry, Error, Fault, Handler, Kind, MAX_ENTRIES, On, Scope, Table,
+    Access, Caller, Class, Contract, DomId, Entry, Error, Fault, Handler, Kind, MAX_ENTRIES, On, Result, Scope, Table,
 };
 
 /// What can be asked of an implementation on this machine.
@@ -38,6 +38,39 @@ pub(crate) trait Stand {
     fn kill(&mut self, _domain: DomId) {}
 }
 
+/// Handles of one program, which share what it holds.
+pub(crate) struct Shared<T>(pub(crate) Arc<Mutex<T>>);
+
+impl<T> Shared<T> {
+    pub(crate) fn of(registers: T) -> Shared<T> {
+        Shared(Arc::new(Mutex::new(registers)))
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Shared<T> {
+        Shared(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Contract> Contract for Shared<T> {
+    fn allocate(&mut self, class: Class, domain: DomId, scope: Scope) -> Result<()> {
+        self.0.lock().unwrap().allocate(class, domain, scope)
+    }
+    fn irq_handler(&mut self, class: Class, handler: Option<Handler>) -> Result<()> {
+        self.0.lock().unwrap().irq_handler(class, handler)
+    }
+    fn set_default(&mut self, class: Class, entries: &mut [Entry]) -> Result<usize> {
+        self.0.lock().unwrap().set_default(class, entries)
+    }
+    fn write(&mut self, class: Class, rearm: bool, entries: &mut [Entry]) -> Result<usize> {
+        self.0.lock().unwrap().write(class, rearm, entries)
+    }
+    fn read(&mut self, class: Class, entries: &mut [Entry]) -> Result<usize> {
+        self.0.lock().unwrap().read(class, entries)
+    }
+}
+
 const ZERO: Caller = Caller { domain: DomId(0), on: On::Vcpu(0) };
 
 const fn of(domain: u16, vcpu: u32) -> Caller {
@@ -49,7 +82,7 @@ const fn host(domain: u16, cpu: u32) -> Caller {
 }
 
 /// The negative errno of a call that fails.
-fn errno<T>(answer: super::Result<T>) -> i32 {
+fn errno<T>(answer: Result<T>) -> i32 {
     match answer {
         Ok(_) => 0,
         Err(error) => error.errno(),

@@ -276,29 +276,11 @@ fn a_missing_device_is_named() {
     assert_eq!(entries[0].fault(), Some(Fault::Refused));
 }
 
-/// Handles of one program share what it holds.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Registers<Fake>>>);
-
-impl Contract for Shared {
-    fn allocate(&mut self, class: Class, domain: DomId, scope: Scope) -> Result<()> {
-        self.0.lock().unwrap().allocate(class, domain, scope)
-    }
-    fn irq_handler(&mut self, class: Class, handler: Option<Handler>) -> Result<()> {
-        self.0.lock().unwrap().irq_handler(class, handler)
-    }
-    fn set_default(&mut self, class: Class, entries: &mut [Entry]) -> Result<usize> {
-        self.0.lock().unwrap().set_default(class, entries)
-    }
-    fn write(&mut self, class: Class, rearm: bool, entries: &mut [Entry]) -> Result<usize> {
-        self.0.lock().unwrap().write(class, rearm, entries)
-    }
-    fn read(&mut self, class: Class, entries: &mut [Entry]) -> Result<usize> {
-        self.0.lock().unwrap().read(class, entries)
-    }
-}
-
-struct Stand(Table, Shared, #[allow(dead_code, reason = "the journals are in it")] tempfile::TempDir);
+struct Stand(
+    Table,
+    conformance::Shared<Registers<Fake>>,
+    #[allow(dead_code, reason = "the journals are in it")] tempfile::TempDir,
+);
 
 impl conformance::Stand for Stand {
     fn ability(&self) -> conformance::Ability {
@@ -318,7 +300,7 @@ fn the_contract_is_kept() {
         conformance::suite(&mut || {
             let dir = tempfile::tempdir().unwrap();
             let registers = Registers::over(Fake::of(&table, &[]), 0, table, dir.path());
-            Box::new(Stand(table, Shared(Arc::new(Mutex::new(registers))), dir))
+            Box::new(Stand(table, conformance::Shared::of(registers), dir))
         });
     }
 }

@@ -1,33 +1,9 @@
 //! The suite of the contract on this machine's counters, as far as it has any; the Arm lab runs it where they are exact.
 
-use std::sync::{Arc, Mutex};
-
 use super::*;
 use crate::msr::{Caller, conformance};
 
-/// Handles of one program share what it holds.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Registers>>);
-
-impl Contract for Shared {
-    fn allocate(&mut self, class: Class, domain: DomId, scope: Scope) -> Result<()> {
-        self.0.lock().unwrap().allocate(class, domain, scope)
-    }
-    fn irq_handler(&mut self, class: Class, handler: Option<Handler>) -> Result<()> {
-        self.0.lock().unwrap().irq_handler(class, handler)
-    }
-    fn set_default(&mut self, class: Class, entries: &mut [Entry]) -> Result<usize> {
-        self.0.lock().unwrap().set_default(class, entries)
-    }
-    fn write(&mut self, class: Class, rearm: bool, entries: &mut [Entry]) -> Result<usize> {
-        self.0.lock().unwrap().write(class, rearm, entries)
-    }
-    fn read(&mut self, class: Class, entries: &mut [Entry]) -> Result<usize> {
-        self.0.lock().unwrap().read(class, entries)
-    }
-}
-
-struct Stand(Shared);
+struct Stand(conformance::Shared<Registers>);
 
 impl conformance::Stand for Stand {
     fn ability(&self) -> conformance::Ability {
@@ -44,7 +20,7 @@ impl conformance::Stand for Stand {
 
 #[test]
 fn the_contract_is_kept_on_perfs_counters() {
-    conformance::suite(&mut || Box::new(Stand(Shared(Arc::new(Mutex::new(Registers::of_cpu(&Native::new(), 0)))))));
+    conformance::suite(&mut || Box::new(Stand(conformance::Shared::of(Registers::of_cpu(&Native::new(), 0)))));
 }
 
 /// What the registers ask for, as events of the kernel: a Core 2's.

@@ -7,11 +7,14 @@
 //! * [`own_counter`]: counters of the calling thread, read without a system call.
 //! * [`ring`]: the ring buffer shared with the kernel (or with a simulated one).
 //! * [`clock`], [`limits`]: clocks, resource limits. [`cpuid`]: what the CPU says of itself.
+//! * `copy`: `memcpy` of the static x86_64 binary.
 //! * [`process`]: a command that waits to be started; [`signal`]: signals as bytes of a pipe.
 //! * [`xen`]: hypercalls, and memory of guests.
 //! * [`mod@file`]: the one place where files are opened; [`map`]: and mapped.
 
 pub mod clock;
+#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
+mod copy;
 pub mod cpuid;
 pub mod file;
 pub mod inherited;

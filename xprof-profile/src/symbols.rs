@@ -212,6 +212,16 @@ impl Symbolizer {
         self.loaded(self.key(kernel), None).extent()
     }
 
+    /// Reads the list of the recorded kernel's symbols, if it is known which kernel that is: the kernel takes long to write it, so who
+    /// will want it asks early, on a thread of its own.
+    pub fn read_kernel(&self) {
+        if self.kernel.is_some() {
+            let kind = ModuleKind::KernelModule;
+            let list = Module { path: Vec::new(), kind, build_id: None, pid: None };
+            self.loaded(self.key(&list), None);
+        }
+    }
+
     /// Whether a compiler has told of more code since its module was loaded, which is then let go.
     fn has_grown(&self, key: &Module) -> bool {
         if !matches!(key.kind, ModuleKind::Jit { .. }) {

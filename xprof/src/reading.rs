@@ -2,12 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::thread;
 
 use xprof_perfdata::events::Events;
 use xprof_perfdata::header::Description;
 use xprof_perfdata::read::Recording;
 use xprof_profile::profile::{Builder, Filter, Key};
 use xprof_profile::symbols::Symbolizer;
+use xprof_profile::timeline::Mode;
 use xprof_profile::unwind::Stage;
 
 use crate::naming::Naming;
@@ -87,8 +89,12 @@ impl Opened<'_> {
             builder.keep_times();
         }
         builder.set_guest_programs(reading.naming.guest_programs(&description));
-        let (builder, ended) = fill(builder, (recording, unwinding), &description.events, notes);
-        let symbolizer = reading.naming.beside(path).symbolizer(&ended);
+        let naming = reading.naming.beside(path);
+        let early = naming.symbolizer(&description);
+        let (builder, ended) = fill(builder, (recording, unwinding), &description.events, Some(early.clone()), notes);
+        // A stream says late what it knows of files.
+        let is_known = ended.features.build_ids == description.features.build_ids;
+        let symbolizer = if is_known { early } else { naming.symbolizer(&ended) };
         Ok(Filled { builder, symbolizer, events: description.events, ended })
     }
 }
@@ -142,16 +148,25 @@ pub(crate) fn cpu_list(text: &str) -> anyhow::Result<Vec<u32>> {
     Ok(cpus)
 }
 
-/// Feeds a recording, as it leaves its unwinding, to a builder; with what the recording says of itself at its end. `notes`
-/// says what was not read.
+/// Feeds a recording, as it leaves its unwinding, to a builder; with what the recording says of itself at its end. From the
+/// first sample of the kernel on, `names` reads the kernel's symbols on the side. `notes` says what was not read.
 pub(crate) fn fill(
     mut builder: Builder,
     (recording, unwinding): (Recording, Option<Stage>),
     events: &Events,
+    mut names: Option<Symbolizer>,
     notes: &mut Vec<String>,
 ) -> (Builder, Description) {
     let end = input::for_each_batch(recording, unwinding, |batch| {
         for record in batch.iter() {
+            if names.is_some()
+                && record.kind == xprof_perfdata::abi::record::SAMPLE
+                && Mode::of(record.misc) == Mode::Kernel
+                && let Some(names) = names.take()
+            {
+                // Without a thread they are read when they are wanted.
+                let _ = thread::Builder::new().spawn(move || names.read_kernel());
+            }
             builder.record(&record, events);
         }
         ControlFlow::Continue(())

@@ -16,6 +16,10 @@ const LONGEST_LINE: usize = 1024;
 /// Names of more bytes in all are not kept: 32-bit offsets, and no kernel comes near.
 const MOST_NAMES: usize = 1 << 30;
 
+/// Symbols, and bytes of their names, of a distribution's kernel with its modules.
+const USUAL_ENTRIES: usize = 1 << 18;
+const USUAL_NAMES: usize = 8 << 20;
+
 /// What was read.
 pub(crate) enum Kallsyms {
     /// Symbols by run-time address.
@@ -29,7 +33,9 @@ pub(crate) enum Kallsyms {
 /// # Errors
 /// What reading said, when it said so before the first line.
 pub(crate) fn read(source: &dyn Source) -> io::Result<Kallsyms> {
-    let mut lines = Lines { entries: Vec::new(), names: Vec::new(), seen: false, shown: false };
+    // Room for all of a usual kernel: what is not filled is never touched, and growing would copy.
+    let (entries, names) = (Vec::with_capacity(USUAL_ENTRIES), Vec::with_capacity(USUAL_NAMES));
+    let mut lines = Lines { entries, names, seen: false, shown: false };
     let mut buffer = vec![0; PIECE];
     let (mut offset, mut kept) = (0u64, 0usize);
     loop {

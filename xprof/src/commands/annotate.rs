@@ -102,7 +102,7 @@ fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Func
     let mut filter = options.reading.filter(&description)?;
     filter.symbols.extend(options.symbols.iter().cloned());
     let builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
-    let (builder, ended) = fill(builder, (recording, None), &description.events, notes);
+    let (builder, ended) = fill(builder, (recording, None), &description.events, None, notes);
     let symbolizer = options.reading.naming.symbolizer(&ended);
     let functions = builder.functions(&description.events, &symbolizer);
     notes.extend(damage(functions.damaged));

@@ -247,6 +247,19 @@ fn the_number_of_files_is_named() {
     refused(&output, 125, &["41 threads", "the limit is 40", "ulimit -n "]);
 }
 
+/// What other machines answer: a table of files that is full, another profiler that holds the counters. (A limit that was
+/// really lowered would hit every user's processes.)
+#[test]
+fn a_full_table_of_files_and_counters_in_use_are_named() {
+    let machine = Machine::new();
+    let refuse = machine.refuse();
+    let record = ["record", "-e", "cpu-clock:u", "--", "true"];
+    let full = machine.nobody(&[refuse.to_str().unwrap(), "23"], &record);
+    refused(&full, 125, &["the whole machine has no file left to open", "sysctl fs.file-max="]);
+    let busy = machine.nobody(&[refuse.to_str().unwrap(), "16"], &record);
+    refused(&busy, 125, &["counter", "sudo "]);
+}
+
 #[test]
 fn the_memory_limit_of_rings_is_named() {
     let mut machine = Machine::new();

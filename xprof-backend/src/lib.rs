@@ -127,6 +127,8 @@ pub struct Stats {
     pub wakeups: u64,
     /// CPUs that went away during the run.
     pub cpus_gone: Vec<u32>,
+    /// Hardware events, by index, that could be read at the end and had counted nothing.
+    pub silent: Vec<usize>,
 }
 
 /// An open set of events.

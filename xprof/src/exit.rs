@@ -74,7 +74,9 @@ fn explained(error: &anyhow::Error) -> String {
     }
     let _ = writeln!(text, "xprof: {}", sentence(error));
     let registers = error.chain().find_map(|e| e.downcast_ref::<xprof_backend::msr::Error>());
-    if let Some(advice) = backend.and_then(remedy::of).or_else(|| registers.and_then(remedy::of_registers)) {
+    let system = || error.chain().find_map(|e| e.downcast_ref::<io::Error>()).and_then(remedy::of_files);
+    let advice = backend.and_then(remedy::of).or_else(|| registers.and_then(remedy::of_registers)).or_else(system);
+    if let Some(advice) = advice {
         let _ = writeln!(text, "  cause: {}\n  try:   {}", advice.cause, advice.next);
     }
     text

@@ -117,7 +117,7 @@ fn of_open(
                 format!("ulimit -n {}", limit.saturating_mul(4)),
             )
         }
-        errno::NFILE => advice("the whole machine has no file left to open", "sudo sysctl fs.file-max=1000000"),
+        errno::NFILE => of_files(source),
         errno::SRCH => advice("the process or thread has ended", "pgrep -a NAME"),
         errno::BUSY if facts.nmi_watchdog => {
             advice("the NMI watchdog holds a counter", "sudo sysctl kernel.nmi_watchdog=0")
@@ -353,11 +353,22 @@ fn of_call(machine: &Machine, facts: &Permissions, attempt: &str, source: &io::E
         };
     }
     match number {
-        Some(errno::MFILE) => advice(
-            format!("this process may have {} files open", sys::limits::open_files()),
-            format!("ulimit -n {}", sys::limits::open_files().saturating_mul(4)),
-        ),
         Some(errno::SRCH) => advice("the process has ended", "pgrep -a NAME"),
+        _ => of_files(source),
+    }
+}
+
+/// Any call that found no room for another open file.
+pub(crate) fn of_files(source: &io::Error) -> Option<Advice> {
+    match source.raw_os_error()? {
+        errno::MFILE => {
+            let limit = sys::limits::open_files();
+            advice(
+                format!("this process may have {limit} files open"),
+                format!("ulimit -n {}", limit.saturating_mul(4)),
+            )
+        }
+        errno::NFILE => advice("the whole machine has no file left to open", "sudo sysctl fs.file-max=1000000"),
         _ => None,
     }
 }

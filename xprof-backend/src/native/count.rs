@@ -109,7 +109,7 @@ fn open(kernel: &dyn Kernel, plan: &CountPlan) -> Result<NativeCounting> {
         let base = counting.counters.len();
         counting.counters.extend(group.events.iter().map(|spec| Counter {
             name: spec.name.clone(),
-            hardware: !matches!(spec.attr.kind, event_type::SOFTWARE | event_type::TRACEPOINT | event_type::BREAKPOINT),
+            hardware: is_hardware(spec.attr.kind),
             refusal: None,
             group: number,
         }));
@@ -244,6 +244,11 @@ impl Counting for NativeCounting {
         }
         Ok(counts)
     }
+}
+
+/// Whether events of a `PERF_TYPE_*` are counted by hardware: where there is none, a zero is no count.
+pub(super) fn is_hardware(kind: u32) -> bool {
+    !matches!(kind, event_type::SOFTWARE | event_type::TRACEPOINT | event_type::BREAKPOINT)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use xprof_perfdata::codec::ByteOrder;
 use xprof_perfdata::events::Events;
 
 use super::attrs::{self, SIDE_BAND};
+use super::count::is_hardware;
 use super::counter::PerfCounter;
 use super::open::{Handle, On, OpenRing, Opener, Options, Pages};
 use super::worker::{Control, MESSAGE_BYTES, UNDER_WAY, Worker};
@@ -390,18 +391,18 @@ impl Session for NativeSession {
             let _ = handle.counter.stop();
         }
         let cpus_gone = self.end_workers()?;
-        Ok(Stats { lost: self.lost(), wakeups: self.control.wakeups.load(Ordering::Relaxed), cpus_gone })
+        let (lost, silent) = self.totals();
+        Ok(Stats { lost, wakeups: self.control.wakeups.load(Ordering::Relaxed), cpus_gone, silent })
     }
 }
 
 impl NativeSession {
-    /// Lost samples of each event, as the kernel counted them.
-    fn lost(&self) -> Option<Vec<u64>> {
+    /// Lost samples of each event, where the kernel counts them; and the hardware events that counted nothing.
+    fn totals(&self) -> (Option<Vec<u64>>, Vec<usize>) {
         let list = self.description.events.list();
-        if !list.iter().all(|event| event.attr.read_format & read_format::LOST != 0) {
-            return None;
-        }
-        let mut lost = vec![0u64; list.len()];
+        let mut lost =
+            list.iter().all(|event| event.attr.read_format & read_format::LOST != 0).then(|| vec![0u64; list.len()]);
+        let mut counted: Vec<Option<u64>> = vec![None; list.len()];
         let mut words = [0u64; 128];
         for handle in self.handles.iter() {
             let index = handle.event as usize;
@@ -411,21 +412,27 @@ impl NativeSession {
             if event.attr.read_format & read_format::GROUP != 0 && !handle.leads {
                 continue;
             }
-            if let Some(number) = lost_of(&event.attr, &words[..count]) {
+            let (value, missed) = places(&event.attr);
+            if let Some(&value) = words[..count].get(value) {
+                let sum = counted[index].get_or_insert(0);
+                *sum = sum.saturating_add(value);
+            }
+            if let (Some(lost), Some(&number)) = (&mut lost, words[..count].get(missed)) {
                 lost[index] += number;
             }
         }
-        Some(lost)
+        let is_silent = |&index: &usize| counted[index] == Some(0) && is_hardware(list[index].attr.kind);
+        (lost, (0..list.len()).filter(is_silent).collect())
     }
 }
 
-/// The lost count of the event (of the leader, for a group) in what a read gave.
-fn lost_of(attr: &Attr, words: &[u64]) -> Option<u64> {
+/// Where the count and the lost count of the event (of the leader, for a group) are in what a read gives.
+fn places(attr: &Attr) -> (usize, usize) {
     let has = |bit: u64| usize::from(attr.read_format & bit != 0);
     let times = has(read_format::TOTAL_TIME_ENABLED) + has(read_format::TOTAL_TIME_RUNNING);
     // {nr, times, {value, id, lost} ..} or {value, times, id, lost}.
-    let at = 1 + times + has(read_format::ID) + has(read_format::GROUP);
-    words.get(at).copied()
+    let value = if has(read_format::GROUP) == 1 { 1 + times } else { 0 };
+    (value, 1 + times + has(read_format::ID) + has(read_format::GROUP))
 }
 
 impl Drop for NativeSession {

@@ -533,7 +533,7 @@ impl Session for XenSession {
         Ok(Stats {
             lost: Some(vec![self.control.refused.load(Ordering::Relaxed)]),
             wakeups: self.control.ticks.load(Ordering::Relaxed),
-            cpus_gone: Vec::new(),
+            ..Stats::default()
         })
     }
 }

@@ -156,7 +156,7 @@ impl Session for WholeSession {
             lost.extend(own);
             lost
         });
-        Ok(Stats { lost, wakeups: domains.wakeups + own.wakeups, cpus_gone: own.cpus_gone })
+        Ok(Stats { lost, wakeups: domains.wakeups + own.wakeups, ..own })
     }
 }
 

@@ -30,6 +30,9 @@ use crate::terminal::on_terminal;
 /// With nothing to do, the loop looks at its timers this often.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// A hardware event that was open so long, s, and saw nothing is not believed.
+const LONG_ENOUGH: f64 = 1.0;
+
 /// What is caught while a recording runs.
 const SIGNALS: [Signal; 5] = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User2, Signal::Child];
 
@@ -379,6 +382,15 @@ impl Run {
             end => end,
         };
         let mut notes = self.unwinding.as_ref().map(Unwinding::notes).unwrap_or_default();
+        if seconds >= LONG_ENOUGH {
+            let events = self.session.describe().events.list();
+            notes.extend(stats.silent.iter().filter_map(|&index| events.get(index)).map(|event| {
+                format!(
+                    "{} counted nothing in {seconds:.1} s: this processor or virtual machine may not have the event, or nothing ran that was measured",
+                    event.name
+                )
+            }));
+        }
         let (totals, path) = self.sink.finish(&stats, &mut notes)?;
         let own = match end {
             End::Command(status) => Some(status),

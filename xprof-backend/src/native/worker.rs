@@ -18,7 +18,7 @@ use xprof_perfdata::source::Source;
 use super::open::{Handle, OpenRing};
 use crate::machine::cpu_list;
 use crate::sys::file::File;
-use crate::sys::{clock, perf};
+use crate::sys::{clock, limits, perf};
 use crate::{Drained, Error, Message};
 
 /// Every ring is looked into this often.
@@ -33,7 +33,7 @@ const MOST_BYTES: usize = 40 << 20;
 pub(crate) const UNDER_WAY: usize = 1024;
 /// Bytes of one message, at most (a record is at most 64 KiB).
 pub(crate) const MESSAGE_BYTES: usize = 1 << 20;
-/// Niceness of a worker thread (calls of Linux that take a process take a thread, and none is the caller).
+/// Niceness of a worker thread that may not run at once (calls of Linux that take a process take a thread, and none is the caller).
 const NICE: i32 = -10;
 /// How often the list of online CPUs is looked at.
 const CPU_CHECK: Duration = Duration::from_secs(1);
@@ -87,8 +87,11 @@ struct Over;
 impl Worker {
     /// Runs until the session stops; the CPUs that went away.
     pub(crate) fn run(mut self) -> Vec<u32> {
-        // A worker that comes late loses samples, and takes little time. Without the right to it, it goes on as it is.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        // A worker that comes late loses samples, and takes little time: it copies what is there, and waits when 40 MiB are under
+        // way. Without the right to it, it goes on as it is.
+        if limits::run_at_once().is_err() {
+            let _ = rustix::process::setpriority_process(None, NICE);
+        }
         let mut gone = Vec::new();
         let _: Result<(), Over> = self.work(&mut gone);
         gone

@@ -1,6 +1,25 @@
-//! Resource limits: the number of open files, and memory that may be locked.
+//! Resource limits: the number of open files; and how soon a thread runs that has something to do.
+
+use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Lets the calling thread run before all threads of normal priority whenever it has something to do (`SCHED_FIFO`, the lowest of
+/// its priorities, not inherited by what it starts).
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_NICE` (or `ulimit -r`), and where real time is divided among control groups.
+pub fn run_at_once() -> io::Result<()> {
+    /// `SCHED_RESET_ON_FORK` (`include/uapi/linux/sched.h`).
+    const RESET_ON_FORK: libc::c_int = 0x4000_0000;
+    let priority: libc::c_int = 1;
+    // By number: musl's own function refuses (a thread is no process).
+    // SAFETY: the kernel reads one `struct sched_param`, which is an int and lives during the call; 0 is the calling thread.
+    let done = unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO | RESET_ON_FORK, &raw const priority)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
 
 /// Raises the limit of open files to `wanted` where that is allowed (above the hard limit only with
 /// `CAP_SYS_RESOURCE`); the limit there is now.
@@ -27,4 +46,32 @@ pub fn raise_open_files(wanted: u64) -> u64 {
 /// The soft limit of open files.
 pub fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The calling thread alone, and not what it starts: `policy` of its `sched` file is the kernel's word.
+    #[test]
+    fn only_the_thread_that_asks_runs_at_once() {
+        let policy = || {
+            fs::read_to_string("/proc/thread-self/stat")
+                .unwrap()
+                .rsplit(')')
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .nth(38)
+                .map(str::to_owned)
+        };
+        let asked = std::thread::spawn(move || {
+            run_at_once().unwrap();
+            (policy(), std::thread::spawn(policy).join().unwrap())
+        });
+        let (own, child) = asked.join().unwrap();
+        assert_eq!((own.as_deref(), child.as_deref(), policy().as_deref()), (Some("1"), Some("0"), Some("0")));
+    }
 }

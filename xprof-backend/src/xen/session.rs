@@ -271,14 +271,20 @@ impl Sampler {
                 self.cache.trim(started);
                 let Sampler { host, form, ticks, vcpus, cache, bytes, holder, .. } = self;
                 let held = holder.is_some();
-                let mut pausing = Pausing { xen: &mut host.xen, holder };
+                let mut pausing = Pausing { xen: &mut host.xen, holder, stuck: false };
                 let done = ticks.tick(&mut pausing, vcpus, cache, time, form, bytes);
+                let stuck = pausing.stuck;
                 if held && holder.is_none() {
                     ticks.consistent = false;
                     messages.push(Message::Note(
                         "the process that pauses domains was killed: stacks are read without pausing from here on"
                             .into(),
                     ));
+                    if stuck {
+                        messages.push(Message::Note(
+                            "a domain stays paused, which Xen did not let go: xprof doctor --restore".into(),
+                        ));
+                    }
                 }
                 match done {
                     Ok(done) => {

@@ -77,13 +77,15 @@ pub struct Pausing<'a> {
     pub xen: &'a mut Hypervisor,
     /// `None` once it has died.
     pub holder: &'a mut Option<Holder>,
+    /// What it held could not be let go.
+    pub stuck: bool,
 }
 
 impl Pausing<'_> {
     fn told(&mut self, answer: std::io::Result<bool>) -> bool {
         answer.unwrap_or_else(|_| {
             if let Some(mut dead) = self.holder.take() {
-                dead.heal(self.xen);
+                self.stuck |= !dead.heal(self.xen);
             }
             false
         })

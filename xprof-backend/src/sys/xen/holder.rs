@@ -26,10 +26,13 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use super::abi::{self, DomainInfoEntry, Domctl, IOCTL_HYPERCALL, MulticallEntry, PrivcmdHypercall, domain_flag};
+use super::error::XenError;
 use super::hypervisor::Hypervisor;
 
 /// A domain is paused so long at most.
 pub const HOLD_MAX: Duration = Duration::from_millis(10);
+/// So long is tried to take a pause back. What stays paused then is left to the reader, and when there is none, to the journal.
+const UNPAUSE_MAX: Duration = Duration::from_secs(1);
 /// Where what is held is written down.
 pub const JOURNALS: &str = "/run/xprof/paused";
 
@@ -169,21 +172,26 @@ impl Holder {
         Ok(self.receive()? == answer::RELEASED)
     }
 
-    /// After an error: takes back what a holder that was killed has left paused.
-    pub fn heal(&mut self, xen: &mut Hypervisor) {
+    /// After an error: takes back what a holder that was killed, or that Xen did not answer, has left paused. False: Xen
+    /// does not answer here either, and the domain stays paused until [`Left::restore`] finds the journal.
+    pub fn heal(&mut self, xen: &mut Hypervisor) -> bool {
         if self.dead {
-            return;
+            return true;
         }
         self.dead = true;
         self.end();
         reap(self.pid);
         // SAFETY: the page is mapped while this value lives.
         let mut page = unsafe { self.page.read_volatile() };
-        if is_paused(&page.calls) && xen.unpause(page.domain as u16).is_ok() {
-            page.calls[UNPAUSE].result = 0;
+        if is_paused(&page.calls) {
+            match xen.unpause(page.domain as u16) {
+                Ok(()) | Err(XenError::DomainGone(_)) => page.calls[UNPAUSE].result = 0,
+                Err(_) => return false,
+            }
             // SAFETY: as above.
             unsafe { self.page.write_volatile(page) };
         }
+        true
     }
 
     /// The holder, if it lives, sees the end of the socket, lets go and exits.
@@ -290,10 +298,11 @@ impl Work {
         let mut message = [0u8; 3];
         // A reader that ended before PDEATHSIG was set is seen by the socket's end.
         while self.wait(&mut message, None) {
-            if message[0] == HOLD {
-                self.hold(u16::from_le_bytes([message[1], message[2]]));
-            } else {
+            if message[0] != HOLD {
                 self.say(answer::TIME_UP);
+            } else if !self.hold(u16::from_le_bytes([message[1], message[2]])) {
+                // SAFETY: the journal stays, and says what is to be undone.
+                unsafe { libc::_exit(1) }
             }
         }
         // SAFETY: the path was made before the fork; nothing is held.
@@ -384,10 +393,12 @@ impl Work {
         }
     }
 
-    fn hold(&self, domain: u16) {
+    /// False: the domain could not be unpaused.
+    fn hold(&self, domain: u16) -> bool {
         let page = self.page;
         if self.flags(domain) & (domain_flag::PAUSED | domain_flag::DYING | domain_flag::SHUTDOWN) != 0 {
-            return self.say(answer::SKIPPED);
+            self.say(answer::SKIPPED);
+            return true;
         }
         // SAFETY: as above. The order matters to whoever looks when this process was killed in between.
         unsafe {
@@ -407,16 +418,28 @@ impl Work {
             // SAFETY: as above.
             unsafe { (&raw mut (*page).calls[PAUSE].result).write_volatile(0) };
         } else if said != 0 {
-            return self.say(answer::SKIPPED);
+            self.say(answer::SKIPPED);
+            return true;
         }
         self.say(answer::HELD);
         let mut message = [0u8; 3];
         let asked = self.wait(&mut message, Some(deadline));
-        // A page that was moved is there again at the next try.
-        while self.one(UNPAUSE) == UNSAID {}
-        if asked {
+        let unpaused = self.unpause(UNPAUSE_MAX);
+        if unpaused && asked {
             self.say(answer::RELEASED);
         }
+        unpaused
+    }
+
+    /// Takes the pause back. A page that was moved is there again at one of the next tries; false: at none within `time`.
+    fn unpause(&self, time: Duration) -> bool {
+        let deadline = monotonic() + time.as_nanos() as i64;
+        while self.one(UNPAUSE) == UNSAID {
+            if monotonic() >= deadline {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -509,6 +532,28 @@ mod tests {
         // SAFETY: a page is plain numbers.
         let bytes = unsafe { std::slice::from_raw_parts((&raw const page).cast::<u8>(), size_of::<Page>()) };
         fs::write(directory.join(name), bytes).unwrap();
+    }
+
+    #[test]
+    fn what_xen_does_not_take_back_is_left_to_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        leave(dir.path(), "1", 0, UNSAID);
+        let journal = fs::OpenOptions::new().read(true).write(true).open(dir.path().join("1")).unwrap();
+        // A device that knows no hypercalls: every try is as one that Xen did not answer.
+        let null = File::open("/dev/null").unwrap();
+        let page = map(&journal).unwrap();
+        let work = Work {
+            socket: -1,
+            privcmd: null.as_raw_fd(),
+            journal: -1,
+            page,
+            path: ptr::null(),
+            reader: 0,
+        };
+        assert!(!work.unpause(Duration::from_millis(5)));
+        // SAFETY: mapped above, and used no more.
+        unsafe { libc::munmap(page.cast(), PAGE) };
+        assert_eq!(left(dir.path()).unwrap().pop().unwrap().domain, Some(7));
     }
 
     #[test]

@@ -39,12 +39,17 @@ pub(super) fn all() -> Vec<Check> {
     list
 }
 
-/// Registers that a killed run has left changed.
+/// What a killed run has left changed.
 fn left_changed() -> Option<Check> {
-    let left = journal::left(&Places::default()).ok()?;
+    let left = journal::left(&Places::default()).unwrap_or_default();
     let changes: usize = left.iter().map(|left| left.changes.len()).sum();
-    let found = format!("{changes} registers were left changed by a run that was killed");
-    (changes > 0).then(|| check("left changed", State::Limited, found, Some("sudo xprof doctor --restore".into())))
+    let paused = super::restore::paused().unwrap_or_default().iter().filter(|left| left.domain.is_some()).count();
+    let found = match (changes, paused) {
+        (_, 0) => format!("{changes} registers were left changed by a run that was killed"),
+        (0, _) => format!("{paused} domains were left paused by a run that was killed"),
+        _ => format!("{changes} registers were left changed, and {paused} domains paused, by runs that were killed"),
+    };
+    (changes + paused > 0).then(|| check("left changed", State::Limited, found, Some("sudo xprof doctor --restore".into())))
 }
 
 pub(super) fn check(name: &'static str, state: State, found: impl Into<String>, command: Option<String>) -> Check {

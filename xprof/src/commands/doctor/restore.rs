@@ -23,16 +23,17 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         journals: options.journals.clone().unwrap_or(usual.journals),
     };
     let left = journal::left(&places)?;
+    let held = if options.journals.is_none() { paused()? } else { Vec::new() };
     let mut out = std::io::stdout().lock();
     if options.format == OutputFormat::Text {
-        out.write_all(found(&left).as_bytes())?;
+        out.write_all(found(&left, &held).as_bytes())?;
         out.flush()?;
     }
     let mut all = Vec::new();
     for left in left {
         all.extend(left.restore(&places)?);
     }
-    let paused = if options.journals.is_none() { unpause()? } else { Vec::new() };
+    let paused = unpause(held)?;
     let text = match options.format {
         OutputFormat::Text => text(&all, &paused),
         OutputFormat::Json => json(&all, &paused),
@@ -43,9 +44,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Domains that a killed `record --consistent` has left paused run again.
-fn unpause() -> anyhow::Result<Vec<u16>> {
-    let left = holder::left(Path::new(holder::JOURNALS)).context("cannot read what was paused")?;
+/// What a killed `record --consistent` had written down.
+pub(super) fn paused() -> anyhow::Result<Vec<holder::Left>> {
+    holder::left(Path::new(holder::JOURNALS)).context("cannot read what was paused")
+}
+
+/// Its domains run again; those that were not paused any more are left out.
+fn unpause(left: Vec<holder::Left>) -> anyhow::Result<Vec<u16>> {
     let mut domains = Vec::new();
     if left.is_empty() {
         return Ok(domains);
@@ -66,10 +71,15 @@ fn name(msr: u32) -> &'static str {
     found.map_or("", |found| found.row.name)
 }
 
-fn found(left: &[Left]) -> String {
+fn found(left: &[Left], held: &[holder::Left]) -> String {
     let mut out = String::new();
-    if left.iter().all(|left| left.changes.is_empty()) {
+    if left.iter().all(|left| left.changes.is_empty()) && held.iter().all(|held| held.domain.is_none()) {
         out.push_str("nothing was left changed\n");
+    }
+    for held in held {
+        if let Some(domain) = held.domain {
+            let _ = writeln!(out, "{}:\n  domain {domain} was left paused", held.path.display());
+        }
     }
     for left in left {
         let _ = writeln!(out, "{}:", left.path.display());
@@ -93,7 +103,7 @@ fn words(outcome: &Outcome) -> String {
 fn text(all: &[(Change, Outcome)], paused: &[u16]) -> String {
     let mut out = String::new();
     for domain in paused {
-        let _ = writeln!(out, "domain {domain} was left paused: it runs again");
+        let _ = writeln!(out, "domain {domain}: it runs again");
     }
     for (Change { cpu, msr, old, .. }, outcome) in all {
         let _ = writeln!(out, "CPU {cpu} {msr:#x} {}: {} ({old:#x})", name(*msr), words(outcome));

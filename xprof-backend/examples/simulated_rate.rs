@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Message::TargetsGone => break,
             Message::Failed(error) => return Err(error.into()),
             Message::Note(note) => eprintln!("{note}"),
-            Message::Domain(_) => {}
+            Message::Domain(_) | Message::Facts(_) => {}
         }
     }
     let seconds = began.elapsed().as_secs_f64();

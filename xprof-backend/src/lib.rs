@@ -82,6 +82,8 @@ pub enum Message {
     TargetsGone,
     /// A domain appeared, was renamed, or is gone.
     Domain(Box<Domain>),
+    /// Facts of a Xen host, which replace those of the same keys.
+    Facts(Vec<(String, String)>),
     /// A worker failed; the session goes on with the others.
     Failed(Error),
 }

@@ -28,6 +28,9 @@ pub struct DomainTarget {
     pub consistent: bool,
     /// Time that vCPUs waited for a pCPU is sampled too.
     pub waiting: bool,
+    /// The whole host: what its pCPUs did when no domain had them is told too, and of Domain-0 only how long it ran, because
+    /// its own kernel tells the rest.
+    pub host: bool,
 }
 
 /// How often a sample is taken.

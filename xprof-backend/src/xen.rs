@@ -1,10 +1,12 @@
 //! Xen: a whole host seen from dom0.
 //!
 //! * [`guest_form`]: samples of domains as perf's records.
+//! * [`books`]: what no domain ran.
 //! * [`host`]: its domains; [`xenstore`]: their names.
 //! * [`session`]: the backend; [`tick`]: one look at all vCPUs; [`whole`]: with dom0's own events beside it.
 //! * [`stack`]: a guest's stack, through its page tables ([`paging`]), in frames mapped here ([`frames`]).
 
+pub mod books;
 pub mod frames;
 pub mod guest_form;
 pub mod host;

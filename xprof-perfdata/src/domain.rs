@@ -56,7 +56,38 @@ pub const RUNNING_EVENT: &str = "domain-clock";
 /// Name of the event that samples the time in which vCPUs waited for a pCPU; otherwise as [`RUNNING_EVENT`].
 pub const WAITING_EVENT: &str = "domain-wait";
 
-/// How a vCPU was found; the `ADDR` of its sample, with [`TORN`] where its stack may be of two moments.
+/// What stands among the domains of a whole host for time that no domain had a pCPU: `DOMID_IDLE` of xen.h. Its vCPUs are the pCPUs.
+pub const IDLE: u32 = 0x7fff;
+/// The same for time that nobody accounts for, of domains that died for example: `DOMID_INVALID` of xen.h.
+pub const REST: u32 = 0x7ff4;
+/// Name of [`IDLE`].
+pub const IDLE_NAME: &str = "[idle]";
+/// Name of [`REST`].
+pub const REST_NAME: &str = "[not accounted for]";
+/// Key of the fact that says how long the books of a whole host were kept, ns.
+pub const WALL_FACT: &str = "wall_ns";
+/// Key of the fact that says how many pCPUs there are.
+pub const PCPUS_FACT: &str = "pcpus";
+/// Beginning of the keys of facts that say how long a vCPU waited for a pCPU, as far as looks at it tell, ns: domain and vCPU
+/// follow (`waited_ns.3.0`).
+pub const WAITED_FACT: &str = "waited_ns.";
+
+/// What time in a domain that nobody saw is called.
+pub fn unseen_name(domain: u32) -> &'static str {
+    match domain {
+        IDLE => IDLE_NAME,
+        REST => REST_NAME,
+        _ => BETWEEN_TICKS,
+    }
+}
+
+/// True for the name of a mapping that stands for time ([`unseen_name`]).
+pub fn is_unseen(path: &[u8]) -> bool {
+    [BETWEEN_TICKS, IDLE_NAME, REST_NAME].iter().any(|name| name.as_bytes() == path)
+}
+
+/// How a vCPU was found; the `ADDR` of its sample, with [`TORN`] where its stack may be of two moments, and in the upper half how long
+/// it took to look, ns ([`width`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum State {
     /// It was running.
@@ -83,10 +114,16 @@ impl State {
         }
     }
 
-    /// The state of a number ([`State::number`], the bit [`TORN`] aside); `None` for one that means none.
+    /// The state of a number ([`State::number`] in the lowest byte); `None` for one that means none.
     pub fn of(number: u64) -> Option<State> {
-        [State::Running, State::Preempted, State::Blocked].into_iter().find(|state| state.number() == number & !TORN)
+        [State::Running, State::Preempted, State::Blocked].into_iter().find(|state| state.number() == number & 0xff)
     }
+}
+
+/// How long it took to read the registers of a sample, ns, of its `ADDR`: the sample's time is the middle of it, so that
+/// it is right by half of this. 0: not said.
+pub fn width(addr: u64) -> u64 {
+    addr >> 32
 }
 
 /// How a domain is virtualised.
@@ -204,6 +241,16 @@ impl Domains {
         let mut of_id = self.list.iter().filter(|domain| domain.id == id);
         let there = of_id.clone().find(|domain| (domain.since..=domain.until).contains(&time));
         there.or_else(|| of_id.next_back())
+    }
+
+    /// Facts that replace those of the same keys.
+    pub fn learn_facts(&mut self, facts: Vec<(String, String)>) {
+        for (key, value) in facts {
+            match self.facts.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, known)) => *known = value,
+                None => self.facts.push((key, value)),
+            }
+        }
     }
 
     /// A fact of the host.

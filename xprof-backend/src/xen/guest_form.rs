@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use xprof_perfdata::abi::{attr_flag, context, event_type, misc, read_format, record, sample, software};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
-use xprof_perfdata::domain::{BETWEEN_TICKS, NO_TASK, RUNNING_EVENT, TORN, WAITING_EVENT};
+use xprof_perfdata::domain::{NO_TASK, RUNNING_EVENT, TORN, WAITING_EVENT, unseen_name};
 pub use xprof_perfdata::domain::{Domain, DomainKind, State};
 use xprof_perfdata::events::Events;
 use xprof_perfdata::record::{Comm, IdIndex, IdIndexEntry, Mmap, MmapFile, Record, TaskId};
@@ -54,7 +54,7 @@ impl Kind {
     }
 }
 
-/// Where [`BETWEEN_TICKS`] is mapped: an address that no x86-64 or arm64 program can have, with four or five levels.
+/// Where what stands for time unseen ([`unseen_name`]) is mapped: an address that no x86-64 or arm64 program can have, with four or five levels.
 const BETWEEN_TICKS_AT: u64 = 0x0100_0000_0000_0000;
 /// Bytes of it.
 const BETWEEN_TICKS_LEN: u64 = 0x1000;
@@ -85,8 +85,10 @@ pub struct Callers<'a> {
 /// One sample of a vCPU.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DomainSample<'a> {
-    /// ns on the session's clock.
+    /// ns on the session's clock: the middle of the look.
     pub time: u64,
+    /// How long the look took, ns.
+    pub width: u64,
     /// Domain.
     pub domain: u32,
     /// vCPU.
@@ -171,7 +173,7 @@ impl GuestForm {
     }
 
     /// Appends what must come before the first sample of a domain, or after it was renamed or got more vCPUs: an ID_INDEX
-    /// of the ids that are new, its name, and the place of [`BETWEEN_TICKS`]. `time`: when it was seen, ns; 0 for one
+    /// of the ids that are new, its name, and the place of what stands for time unseen. `time`: when it was seen, ns; 0 for one
     /// that was there at the start. Also for Domain-0.
     ///
     /// # Errors
@@ -245,7 +247,7 @@ impl GuestForm {
             start: BETWEEN_TICKS_AT,
             len: BETWEEN_TICKS_LEN,
             prot: 5,
-            path: BETWEEN_TICKS.into(),
+            path: unseen_name(domain.id).into(),
             file: MmapFile::Inode { major: 0, minor: 0, inode: 0, generation: 0 },
             v2: true,
             ..Mmap::default()
@@ -273,7 +275,7 @@ impl GuestForm {
         word(ip);
         word(pair(pid, tid));
         word(sample.time);
-        word(sample.state.number() | torn);
+        word(sample.state.number() | torn | sample.width.min(u32::MAX.into()) << 32);
         word(pair(sample.pcpu, 0));
         word(sample.period);
         if self.format.sample_type & sample::CALLCHAIN != 0 {

@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use xprof_perfdata::domain::{Domain, Domains};
+use xprof_perfdata::domain::{Domain, Domains, PCPUS_FACT, WAITED_FACT, WALL_FACT};
 
+use super::books::Books;
 use super::frames::FrameCache;
 use super::guest_form::{GuestForm, Options};
 use super::host::{Host, kind};
@@ -38,6 +39,8 @@ const LAST: usize = 4096;
 /// A message is sent when it has this many bytes, or this age.
 const MESSAGE_BYTES: usize = 256 << 10;
 const MESSAGE_AGE: Duration = Duration::from_millis(100);
+/// Facts of vCPUs that are kept.
+const FACTS_MAX: usize = 4096;
 /// Named domains that are all gone may be rebooting: so long is waited for them.
 const REBOOT: Duration = Duration::from_secs(10);
 
@@ -111,6 +114,8 @@ struct Sampler {
     /// With `--consistent`.
     holder: Option<Holder>,
     following: Following,
+    /// How long vCPUs waited that are gone.
+    waited: Vec<((u16, u32), u64)>,
     interval: Duration,
     /// `CLOCK_*` of the samples.
     clockid: i32,
@@ -151,8 +156,10 @@ impl Sampler {
         // Of a domain that was not there before, everything it has run is new.
         let ran = (since != 0).then_some(0);
         let paused = info.is(domain_flag::PAUSED);
-        self.vcpus.retain(|vcpu| vcpu.domain != info.id);
-        self.vcpus.extend((0..info.vcpus).map(|vcpu| Vcpu { domain: info.id, vcpu, pv, wide, paused, ran }));
+        self.forget(info.id);
+        let timed = info.id == 0 && self.following.target.host;
+        let new = |vcpu| Vcpu { domain: info.id, vcpu, pv, wide, paused, timed, ran, waited: 0 };
+        self.vcpus.extend((0..info.vcpus).map(new));
         // PV frames are the machine's, and Xen alone knows which are whose.
         let limit = match pv {
             true => u64::MAX,
@@ -166,6 +173,24 @@ impl Sampler {
         }
         self.following.followed.push(Followed { domain: domain.clone(), pages: info.pages, ended: false });
         domain
+    }
+
+    /// Lets go of a domain's vCPUs; how long they waited is kept.
+    fn forget(&mut self, domain: u16) {
+        let gone = self.vcpus.extract_if(.., |vcpu| vcpu.domain == domain);
+        self.waited.extend(gone.map(|vcpu| ((vcpu.domain, vcpu.vcpu), vcpu.waited)));
+    }
+
+    /// What is known at the end.
+    fn facts(&self) -> Vec<(String, String)> {
+        let now = self.vcpus.iter().map(|vcpu| ((vcpu.domain, vcpu.vcpu), vcpu.waited));
+        let mut sums = std::collections::BTreeMap::new();
+        self.waited.iter().copied().chain(now).for_each(|(vcpu, waited)| *sums.entry(vcpu).or_insert(0) += waited);
+        let wall = (WALL_FACT.to_owned(), self.ticks.wall.to_string());
+        let waits = sums.into_iter().take(FACTS_MAX);
+        std::iter::once(wall)
+            .chain(waits.map(|((domain, vcpu), ns)| (format!("{WAITED_FACT}{domain}.{vcpu}"), ns.to_string())))
+            .collect()
     }
 
     /// Looks which domains came, went, were renamed; messages for what changed.
@@ -185,7 +210,7 @@ impl Sampler {
             let info = list.iter().find(|info| info.id == id && info.uuid == uuid && !info.is(domain_flag::DYING));
             let Some(info) = info else {
                 self.cache.end(id);
-                self.vcpus.retain(|vcpu| vcpu.domain != id);
+                self.forget(id);
                 let known = &mut self.following.followed[at];
                 known.ended = true;
                 known.domain.until = time;
@@ -265,13 +290,12 @@ impl Sampler {
             } else if (started >= next_tick || stop) && !paused {
                 let time = self.now();
                 if was_paused {
-                    // What ran while nothing was measured belongs to nobody.
-                    self.vcpus.iter_mut().for_each(|vcpu| vcpu.ran = None);
+                    self.ticks.pause(&mut self.vcpus);
                 }
                 self.cache.trim(started);
-                let Sampler { host, form, ticks, vcpus, cache, bytes, holder, .. } = self;
+                let Sampler { host, form, ticks, vcpus, cache, bytes, holder, clockid, .. } = self;
                 let held = holder.is_some();
-                let mut pausing = Pausing { xen: &mut host.xen, holder, stuck: false };
+                let mut pausing = Pausing { xen: &mut host.xen, holder, stuck: false, clockid: *clockid };
                 let done = ticks.tick(&mut pausing, vcpus, cache, time, form, bytes);
                 let stuck = pausing.stuck;
                 if held && holder.is_none() {
@@ -324,6 +348,10 @@ impl Sampler {
             if Instant::now() >= next_follow || stop {
                 self.follow(&mut messages);
                 next_follow = Instant::now() + FOLLOW;
+            }
+            if stop {
+                self.ticks.books.iter().for_each(|books| books.close(&self.form, &mut self.bytes));
+                messages.push(Message::Facts(self.facts()));
             }
             let due = self.bytes.len() >= MESSAGE_BYTES || sent.elapsed() >= MESSAGE_AGE || !messages.is_empty();
             if stop || (due && !full) {
@@ -450,21 +478,27 @@ impl XenSession {
             vcpus: Vec::new(),
             cache: FrameCache::default(),
             following,
+            waited: Vec::new(),
             interval: Duration::from_nanos(1_000_000_000 / hz),
             clockid,
             bytes: Vec::new(),
             control: Arc::default(),
         };
-        let domains: Vec<Domain> = chosen.into_iter().map(|(info, name)| sampler.take(&info, name, 0)).collect();
+        let mut domains: Vec<Domain> = chosen.into_iter().map(|(info, name)| sampler.take(&info, name, 0)).collect();
+        let cpus = sampler.host.xen.cpus().map_or(0, |(cpus, _)| cpus);
+        if target.host {
+            let books = Books::new(cpus);
+            domains.extend(books.domains());
+            sampler.ticks.books = Some(books);
+        }
         sampler.form = GuestForm::new(&options, &domains);
         let mut head = Vec::new();
         sampler.form.domains(&domains, 0, &mut head)?;
         let (major, minor) = sampler.host.xen.version();
         let extra = sampler.host.xen.extra_version().unwrap_or_default();
-        let cpus = sampler.host.xen.cpus().map_or(0, |(cpus, _)| cpus);
         let facts = vec![
             ("xen_version".to_owned(), format!("{major}.{minor}{extra}")),
-            ("pcpus".to_owned(), cpus.to_string()),
+            (PCPUS_FACT.to_owned(), cpus.to_string()),
             ("source".to_owned(), "context".to_owned()),
         ];
         let (out, messages) = bounded(UNDER_WAY + LAST);

@@ -7,9 +7,12 @@
 
 use std::time::Instant;
 
+use super::books::Books;
 use super::frames::FrameCache;
 use super::guest_form::{Callers, DomainSample, GuestForm, Kind, State};
 use super::stack::{self, Stack};
+use crate::sys::clock;
+use crate::sys::xen::hypervisor::CONTEXTS_MAX;
 use crate::sys::xen::{Context, Holder, Hypervisor, VcpuInfo, XenError};
 
 /// Rounds of mapping for the walks of one tick: five levels of two address spaces, and some pages of stack.
@@ -28,8 +31,12 @@ pub struct Vcpu {
     pub wide: bool,
     /// The domain is paused: it waits for nobody's pCPU.
     pub paused: bool,
+    /// Its registers are not read: somebody else tells where it ran.
+    pub timed: bool,
     /// How long it had run at the last tick, ns; `None` before the first.
     pub ran: Option<u64>,
+    /// How long it waited for a pCPU, ns: it did not run from one tick to the next, and was ready when it was looked at.
+    pub waited: u64,
 }
 
 /// What Xen is asked in a tick. The hypervisor, or a stand-in.
@@ -46,6 +53,17 @@ pub trait Source {
     fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<(), XenError>;
     /// Maps what walks want.
     fn fetch(&mut self, cache: &mut FrameCache, wanted: &mut Vec<(u16, u64)>);
+    /// How long every pCPU has been idle, ns; nothing where nobody asks.
+    ///
+    /// # Errors
+    /// Of the call.
+    fn idle(&mut self, _times: &mut Vec<u64>) -> Result<(), XenError> {
+        Ok(())
+    }
+    /// ns on the session's clock; `None` where there is none.
+    fn now(&self) -> Option<u64> {
+        None
+    }
     /// Pauses a domain, for a short time at most; false: it was left as it was.
     fn hold(&mut self, _domain: u16) -> bool {
         false
@@ -79,6 +97,8 @@ pub struct Pausing<'a> {
     pub holder: &'a mut Option<Holder>,
     /// What it held could not be let go.
     pub stuck: bool,
+    /// `CLOCK_*` of the session.
+    pub clockid: i32,
 }
 
 impl Pausing<'_> {
@@ -105,6 +125,14 @@ impl Source for Pausing<'_> {
         cache.fetch(self.xen, wanted, Instant::now());
     }
 
+    fn idle(&mut self, times: &mut Vec<u64>) -> Result<(), XenError> {
+        self.xen.idle(times)
+    }
+
+    fn now(&self) -> Option<u64> {
+        clock::now(self.clockid).ok()
+    }
+
     fn hold(&mut self, domain: u16) -> bool {
         let answer = self.holder.as_mut().map(|holder| holder.hold(domain));
         answer.is_some_and(|answer| self.told(answer))
@@ -125,6 +153,19 @@ struct Moved {
     /// ns it ran, and ns it waited.
     ran: u64,
     waited: u64,
+    /// When its registers were read, ns, and how long that took.
+    time: u64,
+    width: u64,
+}
+
+impl Moved {
+    /// The clock before and after the call that its registers came by.
+    fn bracket(&mut self, bracket: Option<(u64, u64)>) {
+        if let Some((before, after)) = bracket {
+            self.width = after.saturating_sub(before);
+            self.time = before + self.width / 2;
+        }
+    }
 }
 
 /// What ticks need, kept from one to the next.
@@ -136,6 +177,11 @@ pub struct Ticks {
     pub waiting: bool,
     /// A stack that may be of two moments is walked again while its domain is paused.
     pub consistent: bool,
+    /// The books of the host are kept too.
+    pub books: Option<Books>,
+    /// ns that were measured, from the first tick to the last.
+    pub wall: u64,
+    idle: Vec<u64>,
     asked: Vec<(u16, u32)>,
     infos: Vec<Option<VcpuInfo>>,
     after: Vec<Option<VcpuInfo>>,
@@ -165,6 +211,13 @@ impl Ticks {
         Ticks { stacks, waiting, consistent, random: seed | 1, ..Ticks::default() }
     }
 
+    /// Nothing was measured for a while: what happened belongs to nobody.
+    pub fn pause(&mut self, vcpus: &mut [Vcpu]) {
+        self.last = None;
+        vcpus.iter_mut().for_each(|vcpu| vcpu.ran = None);
+        self.books.iter_mut().for_each(Books::pause);
+    }
+
     /// The next random number (xorshift64): for jitter and order, nothing else.
     pub fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
@@ -186,31 +239,31 @@ impl Ticks {
         form: &GuestForm,
         out: &mut Vec<u8>,
     ) -> Result<Done, XenError> {
-        self.look(xen, vcpus, time)?;
-        self.shuffle();
-        self.contexts_asked.clear();
-        self.contexts_asked.extend(self.moved.iter().map(|moved| {
-            let vcpu = &vcpus[moved.at];
-            (vcpu.domain, vcpu.vcpu, vcpu.wide)
-        }));
-        if self.moved.is_empty() {
-            return Ok(Done::default());
+        let time = self.look(xen, vcpus, time)?;
+        let mut done = Done::default();
+        if let Some(books) = &mut self.books {
+            let ran = self.moved.iter().map(|moved| moved.ran).sum();
+            done.samples += books.tick(time, &self.idle, ran, form, out);
         }
-        xen.contexts(&self.contexts_asked, &mut self.contexts)?;
+        self.shuffle();
+        if self.moved.is_empty() {
+            return Ok(done);
+        }
+        self.read(xen, vcpus)?;
         if self.stacks {
             self.walk(xen, vcpus, cache)?;
             if self.consistent {
                 self.walk_held(xen, vcpus, cache)?;
             }
         }
-        let mut done = Done::default();
         for (index, moved) in self.moved.iter().enumerate() {
             let vcpu = &vcpus[moved.at];
             let context = self.contexts.get(index).copied().flatten();
             let none = (Stack::default(), false);
             let (stack, torn) = self.walked.get(index).filter(|_| self.stacks).unwrap_or(&none);
             let mut sample = DomainSample {
-                time,
+                time: moved.time,
+                width: moved.width,
                 domain: vcpu.domain.into(),
                 vcpu: vcpu.vcpu,
                 pcpu: moved.info.cpu,
@@ -234,24 +287,56 @@ impl Ticks {
         Ok(done)
     }
 
-    /// Asks all vCPUs; keeps those that ran, and with `waiting` those that wait.
-    fn look(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu], time: u64) -> Result<(), XenError> {
+    /// Asks all vCPUs; keeps those that ran, and with `waiting` those that wait. When that was: the middle of the look.
+    fn look(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu], time: u64) -> Result<u64, XenError> {
         self.asked.clear();
         self.asked.extend(vcpus.iter().map(|vcpu| (vcpu.domain, vcpu.vcpu)));
         xen.vcpus(&self.asked, &mut self.infos)?;
+        if self.books.is_some() {
+            xen.idle(&mut self.idle)?;
+        }
+        let time = time + xen.now().map_or(0, |after| after.saturating_sub(time)) / 2;
         let elapsed = self.last.map_or(0, |last| time.saturating_sub(last));
         self.last = Some(time);
+        self.wall += elapsed;
         self.moved.clear();
         for (at, (vcpu, info)) in vcpus.iter_mut().zip(&self.infos).enumerate() {
             let Some(info) = info.filter(|info| info.online) else { continue };
             let before = vcpu.ran.replace(info.cpu_time);
             let ran = before.map_or(0, |before| info.cpu_time.saturating_sub(before));
-            let waits = self.waiting && before.is_some() && !info.blocked && !info.running && !vcpu.paused;
+            let waits = before.is_some() && !info.blocked && !info.running && !vcpu.paused;
             let waited = if waits { elapsed.saturating_sub(ran) } else { 0 };
+            vcpu.waited += waited;
+            let waited = if self.waiting { waited } else { 0 };
             if ran != 0 || waited != 0 {
-                self.moved.push(Moved { at, info, ran, waited });
+                self.moved.push(Moved { at, info, ran, waited, time, width: 0 });
             }
         }
+        Ok(time)
+    }
+
+    /// Reads the registers of those that ran; a sample's time is the middle of the call that they came by.
+    fn read(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu]) -> Result<(), XenError> {
+        self.contexts.clear();
+        self.contexts.resize(self.moved.len(), None);
+        let mut read = std::mem::take(&mut self.held);
+        read.clear();
+        read.extend((0..self.moved.len()).filter(|index| !vcpus[self.moved[*index].at].timed));
+        for part in read.chunks(CONTEXTS_MAX) {
+            self.contexts_asked.clear();
+            self.contexts_asked.extend(part.iter().map(|&index| {
+                let vcpu = &vcpus[self.moved[index].at];
+                (vcpu.domain, vcpu.vcpu, vcpu.wide)
+            }));
+            let before = xen.now();
+            xen.contexts(&self.contexts_asked, &mut self.again)?;
+            let bracket = before.zip(xen.now());
+            for (&index, context) in part.iter().zip(&self.again) {
+                self.contexts[index] = *context;
+                self.moved[index].bracket(bracket);
+            }
+        }
+        self.held = read;
         Ok(())
     }
 
@@ -347,9 +432,12 @@ impl Ticks {
         self.contexts_asked.clear();
         self.contexts_asked.extend(self.asked.iter().map(|&(domain, vcpu)| (domain, vcpu, true)));
         xen.vcpus(&self.asked, &mut self.after)?;
+        let before = xen.now();
         xen.contexts(&self.contexts_asked, &mut self.again)?;
+        let bracket = before.zip(xen.now());
         for ((&index, info), context) in group.iter().zip(&self.after).zip(&self.again) {
             self.contexts[index] = *context;
+            self.moved[index].bracket(bracket);
             self.moved[index].info.blocked |= info.is_none_or(|info| info.blocked);
         }
         self.rounds(xen, vcpus, cache, group.clone());
@@ -415,7 +503,7 @@ mod tests {
             .collect();
         let mut form = GuestForm::new(&Options { frequency: 97, call_graph: false, clockid: 1, waiting }, &domains);
         form.domains(&domains, 0, &mut Vec::new()).unwrap();
-        let vcpu = |domain| Vcpu { domain, vcpu: 0, pv: true, wide: true, paused: false, ran: None };
+        let vcpu = |domain| Vcpu { domain, vcpu: 0, pv: true, wide: true, paused: false, timed: false, ran: None, waited: 0 };
         (form, (1..=count).map(vcpu).collect())
     }
 

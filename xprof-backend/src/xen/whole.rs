@@ -37,7 +37,7 @@ impl Backend for WholeHost {
         let mut own = self.native.open(&Plan { with_ids: true, ..plan.clone() })?;
         let domains = match own.describe().clockid {
             Some(clockid) => {
-                let target = Target::Domains(DomainTarget::default());
+                let target = Target::Domains(DomainTarget { host: true, ..DomainTarget::default() });
                 Xen.open(&Plan { target, clockid: Some(clockid), events: Vec::new(), ..plan.clone() })
             }
             None => {

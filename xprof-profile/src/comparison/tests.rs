@@ -33,6 +33,7 @@ fn profile(events: Vec<EventProfile>) -> Profile {
         unnamed: Vec::new(),
         damaged: 0,
         domains: Vec::new(),
+        host: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::abi::{misc, record, sample as bit};
-use xprof_perfdata::domain::{RUNNING_EVENT, WAITING_EVENT};
+use xprof_perfdata::domain::{Guest, RUNNING_EVENT, State, WAITING_EVENT};
 use xprof_perfdata::events::{Event, Events, OFF_CPU_EVENT};
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
@@ -10,6 +10,7 @@ use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::Record;
 use xprof_perfdata::sample::{Sample, SampleView};
 
+use super::books::Books;
 use super::cells::{Cell, Cells, Spot, Who};
 use super::chain::{FrameAddr, LinkRegister};
 use super::domains::Origins;
@@ -65,6 +66,8 @@ pub struct Builder {
     sample: Sample,
     reads: Reads,
     waits: Waits,
+    /// Of a whole host: what dom0's clock says of its time.
+    pub(super) books: Option<Books>,
     /// Records that could not be decoded.
     pub(super) damaged: u64,
     /// The samples one by one, where somebody asks when they were taken.
@@ -100,6 +103,7 @@ impl Builder {
             sample: Sample::default(),
             reads: Reads::default(),
             waits: Waits::default(),
+            books: Books::of(description),
             damaged: 0,
             times: None,
         }
@@ -171,16 +175,24 @@ impl Builder {
             self.damaged += 1;
             return;
         };
-        if !self.filter.takes(&view) {
+        let is_taken = self.filter.takes(&view);
+        if !is_taken && self.books.is_none() {
             return;
         }
         let who = self.who(raw, &view);
-        if !self.filter.domains.is_empty() && !self.origins.is_one_of(who.origin, &self.filter.domains) {
+        let domains = &self.filter.domains;
+        let is_taken = is_taken && (domains.is_empty() || self.origins.is_one_of(who.origin, domains));
+        let is_shared = self.books.is_some() && self.share(raw, &view, who, event, is_taken);
+        if !is_taken {
             return;
         }
         if self.wanted.domain && event.name == RUNNING_EVENT {
             let period = view.period().unwrap_or(event.attr.sample_period);
-            self.origins.add_time(who.origin, view.addr(), period);
+            let state = if is_shared { State::Running.number() } else { view.addr() };
+            self.origins.add_time(who.origin, state, period);
+        }
+        if is_shared {
+            return;
         }
         if event.name == OFF_CPU_EVENT {
             let cell = self.cell(raw, &view, who, event.format.sample_type, None);
@@ -203,6 +215,35 @@ impl Builder {
         if has_memo {
             self.cells.remember(spot, index);
         }
+    }
+
+    /// Keeps dom0's part of a whole host's books, which knows of samples that are not taken too. True for how long a vCPU of dom0 ran,
+    /// which its clock's samples have had instead.
+    fn share(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, who: Who, event: &Event, is_taken: bool) -> bool {
+        let period = view.period().unwrap_or(event.attr.sample_period);
+        let (guest, machine) = self.timeline.machine(raw.misc, view.id(), view.pid());
+        if self.books.as_ref().is_some_and(|books| books.is_clock(raw.event)) {
+            let cell = is_taken.then(|| {
+                let vcpu = Guest { machine_pid: 0, vcpu: view.cpu() };
+                let asked = self.wanted.domain || self.wanted.vcpu;
+                let origin =
+                    if asked { self.origins.of(Some(vcpu), 0, view.time(), self.wanted.vcpu) } else { who.origin };
+                self.cell(raw, view, Who { origin, ..who }, event.format.sample_type, None)
+            });
+            if let Some(books) = &mut self.books {
+                books.add(view.cpu(), (view.pid(), view.tid()) == (0, 0), cell, period);
+            }
+            return false;
+        }
+        let vcpu = guest.filter(|guest| guest.machine_pid == 0 && machine == 0 && event.name == RUNNING_EVENT);
+        let (Some(vcpu), Some(books)) = (vcpu, &mut self.books) else { return false };
+        let (cells, times) = (&mut self.cells, &mut self.times);
+        books.end(vcpu.vcpu, period, |cell, part| {
+            let index = cells.add_part(cell, part.samples, part.period);
+            if let Some(times) = times {
+                times.add(OfCell { time: view.time(), period: part.period, cell: index });
+            }
+        })
     }
 
     /// A sample of which something is wanted that lies behind parts of unknown length.

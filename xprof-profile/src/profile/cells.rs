@@ -91,6 +91,20 @@ impl Cells {
         index
     }
 
+    /// Adds so many samples to a cell, which have `period` together; its index.
+    pub(super) fn add_part(&mut self, cell: Cell, samples: u64, period: u64) -> u32 {
+        let index = self.add(cell, period);
+        if let (Some((_, sum)), Some(squares)) =
+            (self.list.get_mut(index as usize), self.squares.get_mut(index as usize))
+        {
+            let (samples, period) = (samples.max(1), period as f64);
+            sum.samples += samples - 1;
+            // The sum of squares of so many equal parts in place of the square of the whole.
+            *squares += period * period * (1.0 / samples as f64 - 1.0);
+        }
+        index
+    }
+
     /// Adds one sample to the cell of the last sample of this spot; false when that is not known.
     pub(super) fn add_again(&mut self, spot: &Spot, period: u64) -> bool {
         match self.memo[spot.slot()] {

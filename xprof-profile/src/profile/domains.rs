@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::domain::{Domain, Domains, Guest, State, TORN};
+use xprof_perfdata::domain::{
+    Domain, Domains, Guest, PCPUS_FACT, State, TORN, WAITED_FACT, WALL_FACT, width,
+};
 
 use crate::timeline::DEFAULT_GUEST;
 
@@ -31,10 +33,21 @@ pub struct Seen {
     pub unseen: u64,
     /// Samples whose stack may be of two moments.
     pub torn: u64,
+    /// The longest time that a look at registers took: times of samples are right by half of it, ns.
+    pub width: u64,
+}
+
+/// A whole host, or what was looked at of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostTime {
+    /// pCPUs.
+    pub pcpus: u64,
+    /// How long it was looked at, ns.
+    pub wall: u64,
 }
 
 /// A domain in a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DomainTime {
     /// As the rows call it.
     pub name: String,
@@ -42,6 +55,8 @@ pub struct DomainTime {
     pub domain: Option<Domain>,
     /// Its time.
     pub seen: Seen,
+    /// How long its vCPUs waited for a pCPU, as far as looks at them tell: vCPU and ns.
+    pub waited: Vec<(u32, u64)>,
 }
 
 /// The domains of a recording.
@@ -130,6 +145,7 @@ impl Origins {
         };
         *of_state = of_state.saturating_add(period);
         seen.torn += u64::from(state & TORN != 0);
+        seen.width = seen.width.max(width(state));
     }
 
     /// True when one of `wanted` (ids, names, UUIDs) means this origin.
@@ -140,6 +156,20 @@ impl Origins {
             text.parse() == Ok(origin.machine)
                 || domain.is_some_and(|d| d.name == *text || d.uuid_text().eq_ignore_ascii_case(text))
                 || domain.is_none() && origin.machine == 0 && text == HOST
+        })
+    }
+
+    /// The host, where its facts are there.
+    pub(super) fn host(&self) -> Option<HostTime> {
+        let fact = |key| self.domains.fact(key)?.parse().ok();
+        Some(HostTime { pcpus: fact(PCPUS_FACT)?, wall: fact(WALL_FACT)? })
+    }
+
+    /// How long vCPUs waited: domain's id, vCPU, ns.
+    fn waited(&self) -> impl Iterator<Item = (u32, u32, u64)> {
+        self.domains.facts.iter().filter_map(|(key, value)| {
+            let (domain, vcpu) = key.strip_prefix(WAITED_FACT)?.split_once('.')?;
+            Some((domain.parse().ok()?, vcpu.parse().ok()?, value.parse().ok()?))
         })
     }
 
@@ -198,7 +228,7 @@ impl Origins {
         for (&index, seen) in seen.into_iter().flatten() {
             let origin = self.get(index);
             let name = names.name(origin);
-            let new = || DomainTime { name: name.to_string(), domain: None, seen: Seen::default() };
+            let new = || DomainTime { name: name.to_string(), ..DomainTime::default() };
             let time = times.entry(name.clone()).or_insert_with(new);
             let newer = |domain: &&Domain| time.domain.as_ref().is_none_or(|known| known.since <= domain.since);
             if let Some(domain) = self.domain(origin).filter(newer) {
@@ -209,6 +239,16 @@ impl Origins {
             sum.preempted = sum.preempted.saturating_add(seen.preempted);
             sum.unseen = sum.unseen.saturating_add(seen.unseen);
             sum.torn += seen.torn;
+            sum.width = sum.width.max(seen.width);
+        }
+        for (id, vcpu, ns) in self.waited() {
+            let Some(at) = self.domain_at(id, u64::MAX) else { continue };
+            let name = names.name(Origin { machine: id, vcpu: -1, domain: at });
+            let Some(time) = times.get_mut(&name) else { continue };
+            match time.waited.iter_mut().find(|(known, _)| *known == vcpu) {
+                Some((_, known)) => *known = known.saturating_add(ns),
+                None => time.waited.push((vcpu, ns)),
+            }
         }
         let mut list: Vec<DomainTime> = times.into_values().collect();
         list.sort_by(|a, b| b.seen.total().cmp(&a.seen.total()).then_with(|| a.name.cmp(&b.name)));

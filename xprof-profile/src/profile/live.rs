@@ -16,6 +16,7 @@ use xprof_perfdata::order::RawRecord;
 
 use super::builder::{Builder, LostCount};
 use super::cells::{Cell, Sum};
+use super::books::Books;
 use super::domains::Seen;
 use super::frames::FrameId;
 use super::key::{Key, Value};
@@ -213,6 +214,7 @@ impl Live {
         if self.builder.frames.size() > FRAMES_MAX {
             let stacks = self.slices.iter_mut().flat_map(|slice| &mut slice.cells).map(|(cell, _)| &mut cell.stack);
             self.builder.frames.keep_stacks(stacks);
+            self.builder.books.iter_mut().for_each(Books::forget);
         }
         for live in &mut self.tables {
             if live.table.is_crowded(CELLS_MAX) {
@@ -312,6 +314,7 @@ impl Live {
                 .builder
                 .origins
                 .times(&self.builder.domain_names(), self.last(window).map(|slice| &slice.seen)),
+            host: None,
         };
         Snapshot { profile, trails }
     }

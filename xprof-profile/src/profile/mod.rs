@@ -9,6 +9,7 @@
 //! left (-1), belongs to the process of its thread; symbols differ for the causes listed in [`crate::symbols`].
 
 mod activity;
+mod books;
 mod builder;
 mod cells;
 mod chain;
@@ -30,7 +31,7 @@ mod waits;
 pub use activity::Activity;
 pub use builder::{Builder, has_domains};
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
-pub use domains::{DomainTime, Seen};
+pub use domains::{DomainTime, HostTime, Seen};
 pub use filter::{Filter, TimeRange};
 pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use functions::{Function, Functions, Heat};

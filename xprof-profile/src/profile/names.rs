@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::domain::BETWEEN_TICKS;
+use xprof_perfdata::domain::is_unseen;
 
 use super::builder::Builder;
 use super::frames::FrameId;
@@ -190,7 +190,7 @@ impl Builder {
     /// perf's letter of the mode in which a module's code runs; `-` for time in which nothing was seen.
     pub(super) fn letter(&self, module: ModuleId) -> char {
         let modules = self.timeline.modules();
-        let unseen = modules.get(module).is_some_and(|m| m.path == BETWEEN_TICKS.as_bytes());
+        let unseen = modules.get(module).is_some_and(|m| is_unseen(&m.path));
         if unseen { '-' } else { modules.mode(module).letter() }
     }
 
@@ -256,7 +256,7 @@ impl Functions {
 fn lookup(symbolizer: &Symbolizer, module: &Module, addresses: &[u64]) -> (Vec<Option<Symbol>>, Option<Missing>) {
     match module.kind {
         // Such a mapping is what it is called.
-        ModuleKind::Pseudo if module.path == BETWEEN_TICKS.as_bytes() || module.path == TRUNCATED_NAME => {
+        ModuleKind::Pseudo if is_unseen(&module.path) || module.path == TRUNCATED_NAME => {
             let name = String::from_utf8_lossy(&module.path).into();
             let symbol = Symbol { name, start: 0, size: u64::MAX };
             (vec![Some(symbol); addresses.len()], None)

@@ -10,7 +10,7 @@ use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
 use super::cells::{Cell, Sum};
-use super::domains::{DomainNames, DomainTime};
+use super::domains::{DomainNames, DomainTime, HostTime};
 use super::filter::Filter;
 use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
@@ -99,6 +99,8 @@ pub struct Profile {
     pub damaged: u64,
     /// The domains of a Xen host with the time that their vCPUs ran, the most first.
     pub domains: Vec<DomainTime>,
+    /// The host, where the recording says how long it was looked at.
+    pub host: Option<HostTime>,
 }
 
 impl Builder {
@@ -188,6 +190,7 @@ impl Builder {
             functions,
             damaged: self.damaged,
             domains: self.origins.times(&domains, [self.origins.seen()]),
+            host: self.origins.host(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::domain::BETWEEN_TICKS;
+use xprof_perfdata::domain::is_unseen;
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::record::{Ksymbol, Mmap, MmapFile};
 
@@ -177,7 +177,7 @@ impl Modules {
 
     /// The module of a user mapping, and whether it is addressed by run-time addresses.
     pub(super) fn user(&mut self, mmap: &Mmap, machine: u32) -> (ModuleId, bool) {
-        if mmap.path == BETWEEN_TICKS.as_bytes() {
+        if is_unseen(&mmap.path) {
             let path = mmap.path.clone();
             let identity = Identity { path: path.clone(), kind: ModuleKind::Pseudo, file: Vec::new() };
             return (self.intern(identity, None, path, Mode::Unknown), false);

@@ -35,6 +35,7 @@ fn profile(samples: u64) -> (Profile, Stacks) {
         unnamed,
         damaged: 0,
         domains: Vec::new(),
+        host: None,
     };
     let stack = |domain: &str, cpu| Stack {
         values: vec![text(domain), text("a"), Value::Number(cpu), text(EVIL)],

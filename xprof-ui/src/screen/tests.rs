@@ -43,6 +43,7 @@ fn profile_of(events: Vec<(&str, Vec<Row>)>, keys: &[Column]) -> Profile {
         unnamed: Vec::new(),
         damaged: 0,
         domains: Vec::new(),
+        host: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 use xprof_profile::profile::{Profile, Row, Value};
 
-use super::domains::domains;
+use super::domains::{domains, host};
 use super::{Options, percent, shown, tree};
 
 /// Draws `{"schema":1,"events":[{"name","samples","period","lost","truncated","rows":[{KEY..,"samples","period","self","children"}]}]}`;
@@ -30,6 +30,9 @@ pub fn document(profile: &Profile, options: &Options) -> Json {
     let mut document = json!({"schema": 1, "events": events, "unnamed": unnamed, "notes": options.notes});
     if let (Some(domains), Some(map)) = (domains(profile), document.as_object_mut()) {
         map.insert("domains".into(), domains);
+    }
+    if let (Some(host), Some(map)) = (host(profile), document.as_object_mut()) {
+        map.insert("host".into(), host);
     }
     document
 }

@@ -38,6 +38,7 @@ fn profile() -> Profile {
         unnamed: vec![Unnamed { path: "/bin/b".into(), samples: 1, advice: "/bin/b: install b-dbgsym".into() }],
         damaged: 0,
         domains: Vec::new(),
+        host: None,
     }
 }
 
@@ -101,8 +102,8 @@ fn csv_is_one_line_a_row() {
 #[test]
 fn the_time_of_domains_that_was_seen_is_said() {
     use xprof_profile::profile::{DomainTime, Seen};
-    let seen = Seen { running: 600_000_000, preempted: 300_000_000, unseen: 100_000_000, torn: 2 };
-    let time = |name: &str| DomainTime { name: name.into(), domain: None, seen };
+    let seen = Seen { running: 600_000_000, preempted: 300_000_000, unseen: 100_000_000, torn: 2, width: 9 };
+    let time = |name: &str| DomainTime { name: name.into(), seen, ..DomainTime::default() };
     let mut many = profile();
     many.domains = (0..22).map(|at| time(&format!("d{at}"))).collect();
     let lines = domain_lines(&many);
@@ -116,6 +117,39 @@ fn the_time_of_domains_that_was_seen_is_said() {
     let got: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(got["domains"].as_array().map(Vec::len), Some(22));
     assert_eq!(got["domains"][3]["unseen_ns"], 100_000_000);
+}
+
+#[test]
+fn the_books_of_a_host_are_shown() {
+    use xprof_perfdata::domain::{Domain, IDLE, REST};
+    use xprof_profile::profile::{DomainTime, HostTime, Seen};
+    let time = |name: &str, id: u32, running: u64, waited: &[(u32, u64)]| DomainTime {
+        name: name.into(),
+        domain: Some(Domain { id, ..Domain::default() }),
+        seen: Seen { running, ..Seen::default() },
+        waited: waited.to_vec(),
+    };
+    let mut whole = profile();
+    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000 });
+    whole.domains = vec![
+        time("[idle]", IDLE, 6_000_000_000, &[]),
+        time("web", 3, 3_990_000_000, &[(0, 500_000_000), (1, 0)]),
+        time("[not accounted for]", REST, 5_000_000, &[]),
+    ];
+    let lines = domain_lines(&whole);
+    assert_eq!(
+        lines,
+        [
+            "Host: 2 pCPUs x 5.000 s = 10.000 s: domains 39.9%, idle 60.0%, not accounted for 0.1%, together 99.95%",
+            "Domain web: 3.990 s of vCPU time: 100.0% seen running, 0.0% preempted, 0.0% unseen; waited for a pCPU (sampled): vCPU 0 10.0%, vCPU 1 0.0%",
+        ]
+    );
+    let mut out = String::new();
+    json(&whole, &options(), &mut out);
+    let got: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&got["host"]["pcpu_ns"], &got["host"]["sum_ns"]), (&10_000_000_000u64.into(), &9_995_000_000u64.into()));
+    assert_eq!(got["domains"][0]["waited_sampled"][0]["waited_ns"], 500_000_000);
+    assert_eq!(got["domains"].as_array().map(Vec::len), Some(1));
 }
 
 /// A profile of main, which calls f (once, and g from there) and itself; `order` as asked.

@@ -49,6 +49,11 @@ impl Guests {
         self.domains.get_or_insert_default().learn(domain);
     }
 
+    /// Something about the host is known now.
+    pub(crate) fn facts(&mut self, facts: Vec<(String, String)>) {
+        self.domains.get_or_insert_default().learn_facts(facts);
+    }
+
     /// The feature section.
     pub(crate) fn domains(&self) -> Option<&Domains> {
         self.domains.as_ref()

@@ -201,7 +201,7 @@ fn has_domains(options: &Sampling) -> bool {
 fn target(options: &Sampling, has_command: bool) -> Target {
     if has_domains(options) {
         let (which, consistent) = (options.domain.clone(), options.consistent);
-        return Target::Domains(DomainTarget { which, consistent, waiting: options.off_cpu });
+        return Target::Domains(DomainTarget { which, consistent, waiting: options.off_cpu, host: false });
     }
     match (&options.processes, &options.threads) {
         (Some(list), _) => Target::Processes(list.0.clone()),
@@ -308,7 +308,7 @@ mod tests {
     fn domains_are_sampled_at_97_hz() {
         let r = plan(&["--domain", "web,3", "--off-cpu"]);
         let which = vec!["web".to_owned(), "3".to_owned()];
-        assert_eq!(r.plan.target, Target::Domains(DomainTarget { which, consistent: false, waiting: true }));
+        assert_eq!(r.plan.target, Target::Domains(DomainTarget { which, consistent: false, waiting: true, host: false }));
         assert_eq!(r.plan.rate, Rate::Frequency(97));
         let r = plan(&["--all-domains", "-F", "50", "--", "sleep", "1"]);
         assert_eq!((r.plan.target, r.plan.rate), (Target::Domains(DomainTarget::default()), Rate::Frequency(50)));

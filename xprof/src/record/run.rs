@@ -214,6 +214,7 @@ impl Run {
             }
             Message::Note(note) => self.say(&note),
             Message::Domain(domain) => self.sink.domain(*domain),
+            Message::Facts(facts) => self.sink.facts(facts),
             Message::Failed(error) => self.say(&error.to_string()),
             // The command's own end is awaited: it has the exit status.
             Message::TargetsGone if matches!(self.target, Target::Command(_)) => {}

@@ -206,6 +206,11 @@ impl Sink {
         self.guests.domain(domain);
     }
 
+    /// Something about the host is known now.
+    pub(crate) fn facts(&mut self, facts: Vec<(String, String)>) {
+        self.guests.facts(facts);
+    }
+
     /// What was running before is all written.
     pub(crate) fn synthesis_done(&mut self) -> xprof_perfdata::Result<()> {
         self.open.complete = true;

@@ -235,6 +235,7 @@ impl Collector {
                     Ok(Message::Note(note)) => self.notes.push(note),
                     Ok(Message::Failed(error)) => self.notes.push(error.to_string()),
                     Ok(Message::Domain(domain)) => self.live.domain(*domain),
+                    Ok(Message::Facts(_)) => {}
                     Ok(Message::TargetsGone) | Err(_) => return Ok(Paused::Over),
                 },
                 recv(self.synthesis.as_ref().unwrap_or(&silent)) -> records => match records {

@@ -68,6 +68,8 @@ pub mod domctl {
 pub mod sysctl {
     /// `physinfo`.
     pub const PHYSINFO: u32 = 3;
+    /// `getcpuinfo`.
+    pub const CPUS: u32 = 8;
     /// `getdomaininfolist`.
     pub const DOMAINS: u32 = 6;
     /// `cpupool_op`.
@@ -216,6 +218,15 @@ pub(super) struct DomainListCall {
     pub(super) num: u32,
 }
 
+/// `struct xen_sysctl_getcpuinfo`; each of its `xen_sysctl_cpuinfo` is the time that a pCPU was idle, ns (u64).
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct CpuInfoCall {
+    pub(super) max: u32,
+    pub(super) info: u64,
+    pub(super) num: u32,
+}
+
 /// `struct xenctl_bitmap`.
 #[repr(C)]
 #[derive(Debug)]
@@ -340,6 +351,7 @@ layouts! {
     DomainInfoEntry, 96, { domain @ 0, flags @ 4, total_pages @ 8, max_pages @ 16, shared_info_frame @ 48, cpu_time @ 56,
         online_vcpus @ 64, max_vcpu @ 68, handle @ 76, pool @ 92 };
     DomainListCall, 24, { first @ 0, max @ 4, buffer @ 8, num @ 16 };
+    CpuInfoCall, 24, { max @ 0, info @ 8, num @ 16 };
     Bitmap, 16, { bits @ 0, len @ 8 };
     AffinityCall, 40, { vcpu @ 0, flags @ 4, hard @ 8, soft @ 24 };
     SchedulerCall, 12, { scheduler @ 0, command @ 4, weight @ 8, cap @ 10 };

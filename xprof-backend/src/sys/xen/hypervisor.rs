@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 
 use super::abi::{
-    self, AffinityCall, Bitmap, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo, PmuParams, PoolCall,
+    self, AffinityCall, Bitmap, CpuInfoCall, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo, PmuParams, PoolCall,
     SchedulerCall, Sysctl, VcpuContextCall, VcpuInfoCall, context32, context64, domctl, hypercall, sysctl,
 };
 use super::error::XenError;
@@ -21,12 +21,13 @@ pub type Result<T> = std::result::Result<T, XenError>;
 /// Calls of one multicall, at most.
 pub const CALLS_MAX: usize = 128;
 /// Contexts of one multicall, at most.
-const CONTEXTS_MAX: usize = 32;
+pub const CONTEXTS_MAX: usize = 32;
 /// Where the domctls of a multicall begin, behind its entries.
 const CALLS_AT: usize = CALLS_MAX * size_of::<MulticallEntry>();
 /// Where bulk data begin.
 const BULK_AT: usize = CALLS_AT + CALLS_MAX * size_of::<Domctl>() + 512;
 const BULK_LEN: usize = CONTEXTS_MAX * context64::SIZE;
+const _: () = assert!(CPUS_MAX * 8 <= BULK_LEN);
 const BUFFER_LEN: usize = (BULK_AT + BULK_LEN).next_multiple_of(4096);
 /// Offset of the union in a domctl, and in a sysctl.
 const DOMCTL_BODY: usize = offset_of!(Domctl, body);
@@ -251,6 +252,24 @@ impl Hypervisor {
         self.sysctl_call(sysctl::PHYSINFO, |_| {}).map_err(|e| XenError::call("describe the machine", e))?;
         let body = CALLS_AT + SYSCTL_BODY;
         Ok((self.buffer.u32(body + offset_of!(PhysInfo, cpus)), self.buffer.u32(body + offset_of!(PhysInfo, khz))))
+    }
+
+    /// How long every pCPU has been idle, ns, by its number.
+    ///
+    /// # Errors
+    /// When Xen does not answer.
+    pub fn idle(&mut self, times: &mut Vec<u64>) -> Result<()> {
+        let body = CALLS_AT + SYSCTL_BODY;
+        let bulk = self.buffer.address(BULK_AT);
+        self.sysctl_call(sysctl::CPUS, |buffer| {
+            buffer.put(body + offset_of!(CpuInfoCall, max), CPUS_MAX as u32);
+            buffer.put(body + offset_of!(CpuInfoCall, info), bulk);
+        })
+        .map_err(|e| XenError::call("tell how long CPUs were idle", e))?;
+        let num = self.buffer.u32(body + offset_of!(CpuInfoCall, num)).min(CPUS_MAX as u32);
+        times.clear();
+        times.extend((0..num as usize).map(|cpu| self.buffer.u64(BULK_AT + cpu * 8)));
+        Ok(())
     }
 
     /// Fills in the call number `slot`: a domctl with an empty body.

@@ -25,6 +25,7 @@ fn a_sample_is_what_the_description_of_samples_says() {
     form.domain(&domain(4, 2), 0, &mut Vec::new()).unwrap();
     let sample = DomainSample {
         time: 11,
+        width: 9,
         domain: 4,
         vcpu: 1,
         pcpu: 3,
@@ -40,12 +41,12 @@ fn a_sample_is_what_the_description_of_samples_says() {
     assert!(form.sample(Kind::Waiting, &sample, &mut out));
     assert_eq!(out.as_ptr(), room);
     let (mode, got) = decoded(&form, &out);
-    assert_eq!((mode, got.ip, got.addr, got.period), (misc::GUEST_KERNEL, 0x1000, 2 | TORN, 12));
+    assert_eq!((mode, got.ip, got.addr, got.period), (misc::GUEST_KERNEL, 0x1000, 2 | TORN | 9 << 32, 12));
     assert_eq!((got.id.pid, got.id.tid, got.id.time, got.id.cpu), (21, 22, 11, 3));
     assert_eq!(got.callchain, [context::KERNEL, 0x1000, 0x2000, context::USER, 0x3000, 0x4000]);
     let ids: Vec<Vec<u64>> = form.events().list().iter().map(|event| event.ids.clone()).collect();
     assert_eq!((got.id.id, ids[0].len(), ids[1].len()), (ids[1][1], 2 + SPARE_IDS, 2 + SPARE_IDS));
-    assert_eq!(State::of(got.addr), Some(State::Preempted));
+    assert_eq!((State::of(got.addr), xprof_perfdata::domain::width(got.addr)), (Some(State::Preempted), 9));
 }
 
 #[test]

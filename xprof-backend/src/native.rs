@@ -12,6 +12,7 @@
 //! * [`count`]: counters without rings.
 //! * [`open`]: all events and rings of a session.
 //! * [`counter`]: one event, as the contract programs counters. [`registers`]: the contract on top of it.
+//! * [`mended`]: samples of a dom0 whose kernel mislabels them.
 //! * [`msr`]: the contract without perf, through `/dev/cpu/N/msr`.
 //! * [`worker`]: the drain loop. [`session`]: start, snapshot, stop.
 
@@ -22,6 +23,7 @@ pub(crate) mod counter;
 pub(crate) mod cpus;
 pub(crate) mod default_event;
 pub(crate) mod ladder;
+pub mod mended;
 pub mod msr;
 pub(crate) mod open;
 pub mod registers;
@@ -35,7 +37,8 @@ use std::{fmt, io};
 use xprof_perfdata::abi::{event_type, software};
 use xprof_perfdata::attr::Attr;
 
-use crate::plan::Plan;
+use crate::machine::Machine;
+use crate::plan::{CallGraph, Plan};
 use crate::sys;
 use crate::{Availability, Backend, Result, Session};
 
@@ -108,7 +111,12 @@ impl Backend for Native {
     }
 
     fn open(&self, plan: &Plan) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::NativeSession::open(&self.kernel, plan)?))
+        let session = session::NativeSession::open(&self.kernel, plan)?;
+        if mended::is_needed(&Machine::here()) {
+            let stacks = plan.call_graph != CallGraph::None;
+            return Ok(Box::new(mended::Mended::new(session, stacks).forward()?));
+        }
+        Ok(Box::new(session))
     }
 }
 

@@ -18,7 +18,7 @@ use super::count::is_hardware;
 use super::counter::PerfCounter;
 use super::open::{Handle, On, OpenRing, Opener, Options, Pages};
 use super::worker::{Control, MESSAGE_BYTES, UNDER_WAY, Worker};
-use super::{Kernel, attach, cpus, default_event};
+use super::{Kernel, attach, cpus, default_event, mended};
 use crate::event::EventGroup;
 use crate::machine::Machine;
 use crate::plan::{Plan, Rate, Target};
@@ -99,7 +99,10 @@ impl NativeSession {
         let whole = pages;
         loop {
             let mut notes = notes.clone();
-            let completed = attrs::complete(plan, groups, max_rate(), &mut notes);
+            let mut completed = attrs::complete(plan, groups, max_rate(), &mut notes);
+            if mended::is_needed(&Machine::here()) {
+                completed.events.iter_mut().for_each(|event| mended::ask(&mut event.attr));
+            }
             let options = Options { pages, overwrite: plan.overwrite, drop_clock: plan.clockid.is_none() };
             let mut opener = Opener::new(kernel.as_ref(), completed, cpus.clone(), options);
             let mut early = Vec::new();

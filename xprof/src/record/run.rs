@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, never, select};
 use xprof_backend::machine::Machine;
-use xprof_backend::native::Native;
+use xprof_backend::native::{Native, mended};
 use xprof_backend::plan::{CallGraph, Plan, Target};
 use xprof_backend::replay::Replay;
 use xprof_backend::sys::process::Child;
@@ -80,7 +80,9 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     }
     let live = is_here(&recording.backend);
     let plan = &mut recording.plan;
-    if live && recording.best_stacks && frame_pointers::are_enough(&plan.target, &recording.command) {
+    // A kernel that mislabels its samples follows no frame pointers in them.
+    let follows = live && !mended::is_needed(&Machine::here());
+    if follows && recording.best_stacks && frame_pointers::are_enough(&plan.target, &recording.command) {
         plan.call_graph = CallGraph::FramePointers;
         if global.verbose > 0 {
             eprintln!("xprof: all code that is there keeps frame pointers: stacks are taken by these");

@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let pv = !info.is(domain_flag::HVM);
         let limit = if pv { u64::MAX } else { host.xen.maximum_frame(info.id)?.saturating_add(1) };
         cache.begin(info.id, limit);
-        let vcpu = |vcpu| Vcpu { domain: info.id, vcpu, pv, wide: true, paused: false, timed: false, ran: None, waited: 0 };
+        let vcpu =
+            |vcpu| Vcpu { domain: info.id, vcpu, pv, wide: true, paused: false, timed: false, ran: None, waited: 0 };
         vcpus.extend((0..info.vcpus).map(vcpu));
         let kind = if pv { DomainKind::Pv } else { DomainKind::Pvh };
         domains.push(Domain { id: info.id.into(), kind, vcpus: info.vcpus, ..Domain::default() });

@@ -72,6 +72,29 @@ pub const PCPUS_FACT: &str = "pcpus";
 /// follow (`waited_ns.3.0`).
 pub const WAITED_FACT: &str = "waited_ns.";
 
+/// Beginning of the keys of facts that say which domain a process of dom0 works for (`serves.1234`, `3`).
+pub const SERVES_FACT: &str = "serves.";
+/// Beginning of the keys of facts that say which domain a domain works for, as its device model (`stub.5`, `3`).
+pub const STUB_FACT: &str = "stub.";
+
+/// The domain that a kernel thread of dom0 works for, by its name: of a network back end (`vif3.0-q0-guest`, `vif3.0-q0-deall`), or of a
+/// disk's (`3.xvda-0`; before Linux 4.10 `blkback.3.xvda`).
+pub fn served_by(thread: &[u8]) -> Option<u32> {
+    let (rest, network) = match thread.strip_prefix(b"vif") {
+        Some(rest) => (rest, true),
+        None => (thread.strip_prefix(b"blkback.").unwrap_or(thread), false),
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = rest.split_at(digits);
+    // What follows is a number of a network device, and a name of a disk.
+    let follows = match rest {
+        [b'.', next, ..] if network => next.is_ascii_digit(),
+        [b'.', next, ..] => next.is_ascii_lowercase(),
+        _ => false,
+    };
+    if follows { std::str::from_utf8(number).ok()?.parse().ok() } else { None }
+}
+
 /// What time in a domain that nobody saw is called.
 pub fn unseen_name(domain: u32) -> &'static str {
     match domain {
@@ -289,6 +312,16 @@ mod tests {
             }
         }
         assert_eq!(domain(1, "", 0).uuid_text(), "00010203-0405-0607-0809-0a0b0c0d0e0f");
+    }
+
+    #[test]
+    fn threads_of_back_ends_say_whom_they_serve() {
+        for (name, id) in [("vif3.0-q0-guest", 3), ("vif12.1-q1-deal", 12), ("7.xvda-0", 7), ("blkback.4.hda", 4)] {
+            assert_eq!(served_by(name.as_bytes()), Some(id), "{name}");
+        }
+        for name in ["vif.0", "vif3", "vif3.x", "3.0", "xvda", "kworker/0:1", "99999999999.xvda", "", "3."] {
+            assert_eq!(served_by(name.as_bytes()), None, "{name}");
+        }
     }
 
     #[test]

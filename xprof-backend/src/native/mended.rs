@@ -150,7 +150,8 @@ impl<S: Session> Mended<S> {
         description.events = given;
         if stacks {
             description.notes.push(
-                "Xen's vPMU is on: of this dom0's kernel samples tell where it was, not who called it (xprof doctor)".into(),
+                "Xen's vPMU is on: of this dom0's kernel samples tell where it was, not who called it (xprof doctor)"
+                    .into(),
             );
         }
         let none = bounded(0).1;

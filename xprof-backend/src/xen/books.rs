@@ -30,13 +30,7 @@ impl Books {
 
     /// What stands among the domains for time that is no domain's.
     pub fn domains(&self) -> [Domain; 2] {
-        let of = |id, name: &str, vcpus| Domain {
-            id,
-            name: name.into(),
-            vcpus,
-            until: u64::MAX,
-            ..Domain::default()
-        };
+        let of = |id, name: &str, vcpus| Domain { id, name: name.into(), vcpus, until: u64::MAX, ..Domain::default() };
         [of(IDLE, IDLE_NAME, self.pcpus), of(REST, REST_NAME, 1)]
     }
 

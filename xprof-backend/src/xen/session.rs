@@ -16,7 +16,9 @@ use super::books::Books;
 use super::frames::FrameCache;
 use super::guest_form::{GuestForm, Options};
 use super::host::{Host, kind};
+use super::serving;
 use super::tick::{Pausing, Ticks, Vcpu};
+use crate::machine::Machine;
 use crate::plan::{CallGraph, DomainTarget, Plan, Rate, Target};
 use crate::sys::clock;
 use crate::sys::xen::abi::domain_flag;
@@ -30,6 +32,8 @@ const MOST_HZ: u64 = 10_000;
 const FOLLOW: Duration = Duration::from_millis(40);
 /// Names are read again this often.
 const NAMES: Duration = Duration::from_millis(500);
+/// Whom dom0's processes work for is looked up this often.
+const SERVING: Duration = Duration::from_secs(5);
 /// A tick may take this part of the time between two: the sampler keeps to a fifth of one pCPU.
 const BUDGET: u32 = 5;
 /// Messages under way; while there are more, no ticks are made. The space beyond is for the last ones, so that `stop` never
@@ -181,6 +185,13 @@ impl Sampler {
         self.waited.extend(gone.map(|vcpu| ((vcpu.domain, vcpu.vcpu), vcpu.waited)));
     }
 
+    /// Whom dom0's processes work for, of those that run now.
+    fn serving(&mut self) -> Vec<(String, String)> {
+        let living = self.following.followed.iter().filter(|known| !known.ended);
+        let domains: Vec<u32> = living.map(|known| known.domain.id).collect();
+        serving::facts(&mut self.host, &Machine::here().proc, &domains)
+    }
+
     /// What is known at the end.
     fn facts(&self) -> Vec<(String, String)> {
         let now = self.vcpus.iter().map(|vcpu| ((vcpu.domain, vcpu.vcpu), vcpu.waited));
@@ -277,6 +288,7 @@ impl Sampler {
         let mut next_tick = Instant::now();
         let mut next_follow = Instant::now() + FOLLOW;
         let mut sent = Instant::now();
+        let mut served = Instant::now();
         let (mut slowed, mut failed, mut cost) = (false, false, Duration::ZERO);
         let mut was_paused = false;
         loop {
@@ -348,6 +360,10 @@ impl Sampler {
             if Instant::now() >= next_follow || stop {
                 self.follow(&mut messages);
                 next_follow = Instant::now() + FOLLOW;
+            }
+            if self.following.target.host && (stop || served.elapsed() >= SERVING) {
+                messages.push(Message::Facts(self.serving()));
+                served = Instant::now();
             }
             if stop {
                 self.ticks.books.iter().for_each(|books| books.close(&self.form, &mut self.bytes));
@@ -496,11 +512,14 @@ impl XenSession {
         sampler.form.domains(&domains, 0, &mut head)?;
         let (major, minor) = sampler.host.xen.version();
         let extra = sampler.host.xen.extra_version().unwrap_or_default();
-        let facts = vec![
+        let mut facts = vec![
             ("xen_version".to_owned(), format!("{major}.{minor}{extra}")),
             (PCPUS_FACT.to_owned(), cpus.to_string()),
             ("source".to_owned(), "context".to_owned()),
         ];
+        if target.host {
+            facts.extend(sampler.serving());
+        }
         let (out, messages) = bounded(UNDER_WAY + LAST);
         let (give_back, spare) = bounded(UNDER_WAY);
         Ok(XenSession {

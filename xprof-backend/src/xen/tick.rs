@@ -503,7 +503,8 @@ mod tests {
             .collect();
         let mut form = GuestForm::new(&Options { frequency: 97, call_graph: false, clockid: 1, waiting }, &domains);
         form.domains(&domains, 0, &mut Vec::new()).unwrap();
-        let vcpu = |domain| Vcpu { domain, vcpu: 0, pv: true, wide: true, paused: false, timed: false, ran: None, waited: 0 };
+        let vcpu =
+            |domain| Vcpu { domain, vcpu: 0, pv: true, wide: true, paused: false, timed: false, ran: None, waited: 0 };
         (form, (1..=count).map(vcpu).collect())
     }
 

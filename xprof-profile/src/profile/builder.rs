@@ -79,7 +79,7 @@ impl Builder {
     pub fn new(description: &Description, keys: &[Key], filter: Filter, stacks: bool) -> Builder {
         let has = |wanted: &[Key]| wanted.iter().any(|k| keys.contains(k));
         let wanted = Wanted {
-            thread: has(&[Key::Comm, Key::Pid, Key::Tid]) || !filter.comms.is_empty(),
+            thread: has(&[Key::Comm, Key::Pid, Key::Tid, Key::For]) || !filter.comms.is_empty(),
             code: keys.iter().any(|k| k.is_of_code())
                 || !filter.dsos.is_empty()
                 || !filter.symbols.is_empty()
@@ -87,7 +87,7 @@ impl Builder {
             cpu: has(&[Key::Cpu]),
             cgroup: has(&[Key::Cgroup]) || !filter.cgroups.is_empty(),
             stacks,
-            domain: has(&[Key::Domain]) || !filter.domains.is_empty() || has_domains(description),
+            domain: has(&[Key::Domain, Key::For]) || !filter.domains.is_empty() || has_domains(description),
             vcpu: has(&[Key::Vcpu]),
         };
         Builder {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::domain::{
-    Domain, Domains, Guest, PCPUS_FACT, State, TORN, WAITED_FACT, WALL_FACT, width,
+    Domain, Domains, Guest, IDLE, PCPUS_FACT, SERVES_FACT, STUB_FACT, State, TORN, WAITED_FACT, WALL_FACT, served_by,
+    width,
 };
 
 use crate::timeline::DEFAULT_GUEST;
@@ -44,6 +45,8 @@ pub struct HostTime {
     pub pcpus: u64,
     /// How long it was looked at, ns.
     pub wall: u64,
+    /// All of it was: [`IDLE`] stands among its domains.
+    pub whole: bool,
 }
 
 /// A domain in a report.
@@ -162,7 +165,8 @@ impl Origins {
     /// The host, where its facts are there.
     pub(super) fn host(&self) -> Option<HostTime> {
         let fact = |key| self.domains.fact(key)?.parse().ok();
-        Some(HostTime { pcpus: fact(PCPUS_FACT)?, wall: fact(WALL_FACT)? })
+        let whole = self.domains.list.iter().any(|domain| domain.id == IDLE);
+        Some(HostTime { pcpus: fact(PCPUS_FACT)?, wall: fact(WALL_FACT)?, whole })
     }
 
     /// How long vCPUs waited: domain's id, vCPU, ns.
@@ -204,7 +208,19 @@ impl Origins {
                 .into()
             })
             .collect();
-        let names = DomainNames { domains, machines: FxHashMap::default() };
+        let mut ids = FxHashMap::default();
+        let domains: Vec<Arc<str>> = domains;
+        for (domain, name) in list.iter().zip(&domains) {
+            ids.insert(domain.id, name.clone());
+        }
+        let of = |beginning: &str| -> FxHashMap<u32, u32> {
+            let fact = |(key, value): &(String, String)| {
+                Some((key.strip_prefix(beginning)?.parse().ok()?, value.parse().ok()?))
+            };
+            self.domains.facts.iter().filter_map(fact).collect()
+        };
+        let (serves, stubs) = (of(SERVES_FACT), of(STUB_FACT));
+        let names = DomainNames { domains, machines: FxHashMap::default(), ids, serves, stubs };
         let others = self.list.iter().filter(|origin| origin.domain == u32::MAX).map(|origin| {
             let name = match (origin.machine, comm(origin.machine)) {
                 (_, Some(comm)) => comm,
@@ -271,11 +287,29 @@ impl Seen {
 pub(super) struct DomainNames {
     domains: Vec<Arc<str>>,
     machines: FxHashMap<u32, Arc<str>>,
+    /// By id, the last that had it.
+    ids: FxHashMap<u32, Arc<str>>,
+    /// Whom processes of dom0, and device models in domains of their own, work for.
+    serves: FxHashMap<u32, u32>,
+    stubs: FxHashMap<u32, u32>,
 }
 
 impl DomainNames {
     pub(super) fn name(&self, origin: Origin) -> Arc<str> {
         let name = self.domains.get(origin.domain as usize).or_else(|| self.machines.get(&origin.machine));
         name.cloned().unwrap_or_else(|| "".into())
+    }
+
+    /// The domain that work was done for: the one it was done in, but for device models in a domain of their own, and for what
+    /// threads (by name) and processes of dom0 do for others.
+    pub(super) fn served(&self, origin: Origin, thread: &[u8], pid: u32) -> Arc<str> {
+        let id = match origin.machine {
+            0 => served_by(thread).or_else(|| self.serves.get(&pid).copied()),
+            machine => self.stubs.get(&machine).copied(),
+        };
+        match id.filter(|id| *id != origin.machine) {
+            Some(id) => self.ids.get(&id).cloned().unwrap_or_else(|| format!("domain {id}").into()),
+            None => self.name(origin),
+        }
     }
 }

@@ -33,10 +33,12 @@ pub enum Key {
     Event,
     /// kernel, user, hypervisor, guest-kernel, guest-user.
     Mode,
+    /// The domain that it was done for: that of a guest's own work, and of dom0's work the one whose devices it serves.
+    For,
 }
 
 /// All keys, in the order of the help.
-pub(crate) const ALL: [Key; 13] = [
+pub(crate) const ALL: [Key; 14] = [
     Key::Domain,
     Key::Vcpu,
     Key::Comm,
@@ -50,6 +52,7 @@ pub(crate) const ALL: [Key; 13] = [
     Key::Addr,
     Key::Event,
     Key::Mode,
+    Key::For,
 ];
 
 impl Key {
@@ -69,6 +72,7 @@ impl Key {
             Key::Addr => "addr",
             Key::Event => "event",
             Key::Mode => "mode",
+            Key::For => "for",
         }
     }
 
@@ -88,6 +92,7 @@ impl Key {
             Key::Addr => "Address",
             Key::Event => "Event",
             Key::Mode => "Mode",
+            Key::For => "For",
         }
     }
 

@@ -14,9 +14,9 @@ use xprof_perfdata::domain::Domain;
 use xprof_perfdata::events::Events;
 use xprof_perfdata::order::RawRecord;
 
+use super::books::Books;
 use super::builder::{Builder, LostCount};
 use super::cells::{Cell, Sum};
-use super::books::Books;
 use super::domains::Seen;
 use super::frames::FrameId;
 use super::key::{Key, Value};

@@ -354,10 +354,10 @@ impl<'a> Fold<'a> {
         let has = |key| self.keys.contains(&key);
         let comm = self.builder.timeline.tasks().key(ThreadId(cell.thread)).comm;
         RowSpot {
-            thread: (if has(Key::Pid) || has(Key::Tid) { cell.thread } else { 0 }, comm),
+            thread: (if has(Key::Pid) || has(Key::Tid) || has(Key::For) { cell.thread } else { 0 }, comm),
             code: (FrameId(cell.frame), None),
             cpu: if has(Key::Cpu) { cell.cpu } else { 0 },
-            origin: if has(Key::Domain) || has(Key::Vcpu) { cell.origin } else { 0 },
+            origin: if has(Key::Domain) || has(Key::Vcpu) || has(Key::For) { cell.origin } else { 0 },
             cgroup: if has(Key::Cgroup) { cell.cgroup } else { 0 },
         }
     }
@@ -368,6 +368,11 @@ impl<'a> Fold<'a> {
         let place = self.builder.frames.place(frame);
         match key {
             Key::Domain => Value::Text(self.domains.name(self.builder.origins.get(cell.origin))),
+            Key::For => {
+                let thread = tasks.key(ThreadId(cell.thread));
+                let origin = self.builder.origins.get(cell.origin);
+                Value::Text(self.domains.served(origin, tasks.comm(thread.comm), thread.pid))
+            }
             Key::Vcpu => Value::Number(self.builder.origins.get(cell.origin).vcpu),
             Key::Comm => {
                 let name = tasks.key(ThreadId(cell.thread)).comm;

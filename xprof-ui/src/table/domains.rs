@@ -78,11 +78,16 @@ impl Books {
     fn of(profile: &Profile) -> Option<Books> {
         let host = profile.host?;
         let of = |wanted: &dyn Fn(&DomainTime) -> bool| {
-            profile.domains.iter().filter(|time| wanted(time)).map(|time| time.seen.total()).fold(0, u64::saturating_add)
+            profile
+                .domains
+                .iter()
+                .filter(|time| wanted(time))
+                .map(|time| time.seen.total())
+                .fold(0, u64::saturating_add)
         };
         let id = |time: &DomainTime| time.domain.as_ref().map(|domain| domain.id);
         let idle = of(&|time| id(time) == Some(IDLE));
-        profile.domains.iter().any(|time| id(time) == Some(IDLE)).then(|| Books {
+        host.whole.then(|| Books {
             host,
             whole: host.pcpus.saturating_mul(host.wall),
             domains: of(&|time| !is_no_domain(time)),

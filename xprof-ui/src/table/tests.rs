@@ -130,7 +130,7 @@ fn the_books_of_a_host_are_shown() {
         waited: waited.to_vec(),
     };
     let mut whole = profile();
-    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000 });
+    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, whole: true });
     whole.domains = vec![
         time("[idle]", IDLE, 6_000_000_000, &[]),
         time("web", 3, 3_990_000_000, &[(0, 500_000_000), (1, 0)]),
@@ -147,7 +147,10 @@ fn the_books_of_a_host_are_shown() {
     let mut out = String::new();
     json(&whole, &options(), &mut out);
     let got: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((&got["host"]["pcpu_ns"], &got["host"]["sum_ns"]), (&10_000_000_000u64.into(), &9_995_000_000u64.into()));
+    assert_eq!(
+        (&got["host"]["pcpu_ns"], &got["host"]["sum_ns"]),
+        (&10_000_000_000u64.into(), &9_995_000_000u64.into())
+    );
     assert_eq!(got["domains"][0]["waited_sampled"][0]["waited_ns"], 500_000_000);
     assert_eq!(got["domains"].as_array().map(Vec::len), Some(1));
 }

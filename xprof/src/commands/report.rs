@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Look around in the terminal: tables, callers and callees, flame graph, code (the default on a terminal)
     #[arg(long, conflicts_with = "format")]
     tui: bool,
-    /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, srcline, addr, event, mode
+    /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, srcline, addr, event, mode, for
     /// [default: comm,dso,symbol; with domains: domain,comm,dso,symbol]
     #[arg(short, long, value_name = "KEYS", value_delimiter = ',')]
     sort: Vec<Key>,

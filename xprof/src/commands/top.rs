@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Milliseconds from one refresh to the next
     #[arg(short = 'I', long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(50..=3_600_000))]
     interval: u64,
-    /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, srcline, addr, event, mode
+    /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, srcline, addr, event, mode, for
     /// [default: comm,dso,symbol; with domains: domain,comm,dso,symbol]
     #[arg(short, long, value_name = "KEYS", value_delimiter = ',')]
     sort: Vec<Key>,

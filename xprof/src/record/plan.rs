@@ -308,7 +308,10 @@ mod tests {
     fn domains_are_sampled_at_97_hz() {
         let r = plan(&["--domain", "web,3", "--off-cpu"]);
         let which = vec!["web".to_owned(), "3".to_owned()];
-        assert_eq!(r.plan.target, Target::Domains(DomainTarget { which, consistent: false, waiting: true, host: false }));
+        assert_eq!(
+            r.plan.target,
+            Target::Domains(DomainTarget { which, consistent: false, waiting: true, host: false })
+        );
         assert_eq!(r.plan.rate, Rate::Frequency(97));
         let r = plan(&["--all-domains", "-F", "50", "--", "sleep", "1"]);
         assert_eq!((r.plan.target, r.plan.rate), (Target::Domains(DomainTarget::default()), Rate::Frequency(50)));

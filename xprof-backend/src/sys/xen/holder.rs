@@ -542,14 +542,7 @@ mod tests {
         // A device that knows no hypercalls: every try is as one that Xen did not answer.
         let null = File::open("/dev/null").unwrap();
         let page = map(&journal).unwrap();
-        let work = Work {
-            socket: -1,
-            privcmd: null.as_raw_fd(),
-            journal: -1,
-            page,
-            path: ptr::null(),
-            reader: 0,
-        };
+        let work = Work { socket: -1, privcmd: null.as_raw_fd(), journal: -1, page, path: ptr::null(), reader: 0 };
         assert!(!work.unpause(Duration::from_millis(5)));
         // SAFETY: mapped above, and used no more.
         unsafe { libc::munmap(page.cast(), PAGE) };

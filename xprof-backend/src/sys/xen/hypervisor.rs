@@ -8,8 +8,9 @@ use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 
 use super::abi::{
-    self, AffinityCall, Bitmap, CpuInfoCall, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo, PmuParams, PoolCall,
-    SchedulerCall, Sysctl, VcpuContextCall, VcpuInfoCall, context32, context64, domctl, hypercall, sysctl,
+    self, AffinityCall, Bitmap, CpuInfoCall, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo,
+    PmuParams, PoolCall, SchedulerCall, Sysctl, VcpuContextCall, VcpuInfoCall, context32, context64, domctl, hypercall,
+    sysctl,
 };
 use super::error::XenError;
 use super::gate::{BATCH_MAX, Gate, Privcmd};

@@ -49,7 +49,8 @@ fn left_changed() -> Option<Check> {
         (0, _) => format!("{paused} domains were left paused by a run that was killed"),
         _ => format!("{changes} registers were left changed, and {paused} domains paused, by runs that were killed"),
     };
-    (changes + paused > 0).then(|| check("left changed", State::Limited, found, Some("sudo xprof doctor --restore".into())))
+    (changes + paused > 0)
+        .then(|| check("left changed", State::Limited, found, Some("sudo xprof doctor --restore".into())))
 }
 
 pub(super) fn check(name: &'static str, state: State, found: impl Into<String>, command: Option<String>) -> Check {

@@ -219,6 +219,54 @@ fn recursion_of_two_hundred_calls() {
     }
 }
 
+/// Stacks of 160 KB, of which the kernel copies 64: each one is right to its root or says that it was cut, and those of the
+/// other bottom, whose inner frames are the same bit by bit, are never taken for these.
+#[test]
+fn deeper_than_any_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("deep");
+    cc("gcc", "deep.c", &program, &["-fno-optimize-sibling-calls"]);
+    let stacks_of_rounds = |rounds: &[&str]| {
+        stacks_in(dir.path(), &program, &[&["160"][..], rounds].concat(), &["-g"], "leaf_of_a");
+        let mut perf = Command::new("perf");
+        perf.args(["script", "--max-stack", "1000", "-F", "ip,sym,dso", "-i"]).arg(dir.path().join("perf.data"));
+        let text = stdout(perf.env("HOME", dir.path()));
+        (stacks_of(&text, "leaf_of_a"), stacks_of(&text, "leaf_of_b"))
+    };
+    let is_cut = |stack: &Stack| stack.last().is_some_and(|last| last == "[truncated]");
+    let whole = |stacks: &BTreeMap<Stack, u32>| {
+        let whole = stacks.iter().filter(|(stack, _)| !is_cut(stack));
+        whole.map(|(stack, count)| (stack.clone(), *count)).collect::<BTreeMap<_, _>>()
+    };
+    let expected = |leaf, bottom| [&[leaf][..], &["deep"; 161], &[bottom, "main"]].concat();
+    // One bottom: what is missing is what nobody had looked at before.
+    let (of_a, _) = stacks_of_rounds(&["3000", "1"]);
+    let (all, completed) = (of_a.values().sum::<u32>(), whole(&of_a));
+    exactly(&completed, &expected("leaf_of_a", "bottom_a"), "_start");
+    assert!(completed.values().sum::<u32>() > all / 2, "{of_a:?}");
+    let mut report = Command::new(xprof());
+    report.args(["report", "--stdio", "-i"]).arg(dir.path().join("perf.data")).env("HOME", dir.path());
+    // Of all functions, so of a few more.
+    let said = stdout(&mut report);
+    let line = said.lines().find(|line| line.ends_with("completed from what the same thread showed before and after"));
+    let number: u32 = line.and_then(|line| line.split(' ').nth(1)).and_then(|n| n.parse().ok()).expect("a count");
+    let number_of_leaf = completed.values().sum::<u32>();
+    assert!((number_of_leaf..=number_of_leaf + all / 2).contains(&number), "{number} {number_of_leaf} of {all}");
+    // Two by turns.
+    let (of_a, of_b) = stacks_of_rounds(&["1000", "4"]);
+    for (stacks, leaf, bottom) in [(of_a, "leaf_of_a", "bottom_a"), (of_b, "leaf_of_b", "bottom_b")] {
+        let (cut, inner) = (stacks.keys().filter(|stack| is_cut(stack)), [&[leaf][..], &["deep"; 40]].concat());
+        for stack in cut {
+            assert_eq!(stack[..inner.len()], inner, "{stack:?}");
+        }
+        if whole(&stacks).values().sum::<u32>() > 20 {
+            exactly(&whole(&stacks), &expected(leaf, bottom), "_start");
+        } else {
+            assert!(whole(&stacks).keys().all(|stack| stack[162] == bottom), "{stacks:?}");
+        }
+    }
+}
+
 #[test]
 fn signals_coroutines_and_libraries_that_go() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@
 //! * [`Unwinder`]: one stack.
 //! * [`Stage`]: records with stack copies in, records with call chains out; for recording and for reading.
 
+mod beyond;
 mod cfi;
 mod code;
 mod registers;
@@ -20,6 +21,7 @@ mod row;
 mod stack;
 mod stage;
 
+pub use beyond::Memory;
 pub use registers::{Arch, Registers};
 pub use stack::{Gap, Stack};
 pub use stage::{Counts, Stage, TRUNCATED, TRUNCATED_NAME};
@@ -99,6 +101,8 @@ pub struct Unwinder {
     /// `None`: the file is not to be had, or not of this machine.
     files: FxHashMap<ModuleId, Option<Cfi>>,
     bytes: usize,
+    /// The frames of the last stack.
+    frames: Vec<beyond::Place>,
 }
 
 impl std::fmt::Debug for Unwinder {
@@ -120,6 +124,7 @@ impl Unwinder {
             near: vec![Near::default(); NEAR].into(),
             files: FxHashMap::default(),
             bytes: 0,
+            frames: Vec::new(),
         }
     }
 
@@ -138,9 +143,11 @@ impl Unwinder {
         let Some(mut pc) = registers.get(self.arch.pc()) else { return End::Broken };
         let mut step = self.step(timeline, pid, pc);
         let (mut signals, mut innermost) = (0, true);
+        self.frames.clear();
         for _ in 0..MOST_FRAMES {
             chain.push(pc);
             let own_sp = registers.get(self.arch.sp()).unwrap_or(0);
+            self.frames.push(beyond::Place { sp: own_sp, pc });
             let by_signal = match self.steps.get(step as usize) {
                 Some(Step::Row(row)) => {
                     match row.caller(self.arch, &registers, stack) {
@@ -184,6 +191,11 @@ impl Unwinder {
             }
         }
         End::Broken
+    }
+
+    /// Where the frames of the last stack were.
+    pub(crate) fn frames(&self) -> &[beyond::Place] {
+        &self.frames
     }
 
     /// What is done at a code address of a process.

@@ -20,7 +20,16 @@ fn row(symbol: Value, samples: u64) -> Row {
 
 fn event(name: &str, rows: Vec<Row>) -> EventProfile {
     let samples = rows.iter().map(|r| r.samples).sum();
-    EventProfile { name: name.into(), samples, period: samples * 10, effective: samples, lost: 0, truncated: 0, rows }
+    EventProfile {
+        name: name.into(),
+        samples,
+        period: samples * 10,
+        effective: samples,
+        lost: 0,
+        truncated: 0,
+        completed: 0,
+        rows,
+    }
 }
 
 fn profile(events: Vec<EventProfile>) -> Profile {

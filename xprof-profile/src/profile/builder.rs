@@ -212,6 +212,9 @@ impl Builder {
         }
         let cell = self.cell(raw, &view, who, event.format.sample_type, None);
         let index = add((&mut self.cells, &mut self.times), cell, period, view.time());
+        if self.frames.was_completed() {
+            self.cells.add_completed(index);
+        }
         if has_memo {
             self.cells.remember(spot, index);
         }
@@ -268,7 +271,10 @@ impl Builder {
                 }
             } else {
                 let period = view.period().unwrap_or(event.attr.sample_period);
-                add((&mut self.cells, &mut self.times), cell, period, view.time());
+                let index = add((&mut self.cells, &mut self.times), cell, period, view.time());
+                if self.frames.was_completed() {
+                    self.cells.add_completed(index);
+                }
             }
         }
         self.sample = sample;

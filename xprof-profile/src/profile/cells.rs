@@ -63,6 +63,8 @@ pub(super) struct Cells {
     list: Vec<(Cell, Sum)>,
     /// Sums of the squares of the periods, by cell.
     squares: Vec<f64>,
+    /// Samples whose stacks were completed, by cell that has some.
+    completed: FxHashMap<u32, u64>,
     index: FxHashMap<Cell, u32>,
     /// Index of a cell plus one; 0 in an empty slot.
     memo: Vec<(Spot, u32)>,
@@ -74,6 +76,7 @@ impl Cells {
         Cells {
             list: Vec::new(),
             squares: Vec::new(),
+            completed: FxHashMap::default(),
             index: FxHashMap::default(),
             memo: vec![(Spot::default(), 0); SLOTS],
         }
@@ -136,6 +139,19 @@ impl Cells {
         }
     }
 
+    /// The stack of the sample that was just added to a cell was completed.
+    pub(super) fn add_completed(&mut self, index: u32) {
+        *self.completed.entry(index).or_default() += 1;
+    }
+
+    /// How many samples of a cell have stacks that were completed.
+    pub(super) fn completed(&self, index: usize) -> u64 {
+        if self.completed.is_empty() {
+            return 0;
+        }
+        u32::try_from(index).ok().and_then(|index| self.completed.get(&index)).copied().unwrap_or(0)
+    }
+
     /// The squares of the periods of each cell, added up.
     pub(super) fn squares(&self) -> &[f64] {
         &self.squares
@@ -146,6 +162,7 @@ impl Cells {
         self.forget();
         self.index.clear();
         self.squares.clear();
+        self.completed.clear();
         let next = Vec::with_capacity(self.list.len());
         std::mem::replace(&mut self.list, next)
     }

@@ -52,7 +52,7 @@ pub fn walk(
     mut link: Option<u64>,
 ) -> impl Iterator<Item = Result<(Mode, FrameAddr), UnknownMarker>> {
     let mut entries = chain.iter().peekable();
-    let mut is_ip = true;
+    let (mut is_ip, mut in_user) = (true, false);
     let mut caller = None;
     std::iter::from_fn(move || {
         if let Some(caller) = caller.take() {
@@ -61,7 +61,9 @@ pub fn walk(
         loop {
             let entry = entries.next()?;
             if entry >= context::MAX {
-                is_ip = true;
+                // A second marker of the user half says how its outer frames are known: they are return addresses.
+                is_ip = !(entry == context::USER && in_user);
+                in_user = entry == context::USER;
                 mode = match entry {
                     context::HV => Mode::Hypervisor,
                     context::KERNEL => Mode::Kernel,
@@ -83,6 +85,12 @@ pub fn walk(
             return Some(Ok((mode, FrameAddr::Ip(entry))));
         }
     })
+}
+
+/// Whether a chain is of a stack that was larger than its copy and was completed: its user half has a second marker, where
+/// the frames begin that were not in the copy.
+pub fn is_completed(chain: Callchain<'_>) -> bool {
+    chain.iter().filter(|&entry| entry == context::USER).nth(1).is_some()
 }
 
 /// Where the link register stands in the user registers of an event's samples.
@@ -146,6 +154,19 @@ mod tests {
                 Ok((Mode::User, Ip(5))),
             ]
         );
+    }
+
+    #[test]
+    fn a_second_marker_of_the_user_half_is_where_it_was_completed() {
+        use FrameAddr::{Ip, Return};
+        let chain = [context::KERNEL, 9, context::USER, 7, 6, context::USER, 5, 4];
+        let user = [Ip(7), Return(6), Return(5), Return(4)].map(|frame| Ok((Mode::User, frame)));
+        assert_eq!(walked(Mode::Kernel, &chain, None)[1..], user);
+        let completed = |chain: &[u64]| {
+            let bytes: Vec<u8> = chain.iter().flat_map(|e| e.to_ne_bytes()).collect();
+            is_completed(Callchain::of_bytes(&bytes, ByteOrder::NATIVE))
+        };
+        assert!(completed(&chain) && !completed(&chain[..5]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use rustc_hash::FxHashMap;
 use xprof_perfdata::sample::Callchain;
 
-use super::chain::{FrameAddr, walk};
+use super::chain::{FrameAddr, is_completed, walk};
 use crate::timeline::{Mode, ModuleId, Modules, Place, Timeline};
 
 /// Most entries that a cache of resolved addresses or chains keeps; past it the cache starts anew.
@@ -51,7 +51,9 @@ pub struct Frames {
     frames: Vec<FrameId>,
     stacks: Vec<(u32, u32)>,
     by_frames: FxHashMap<Box<[FrameId]>, StackId>,
-    chains: std::collections::HashMap<ChainHash, StackId, BuildHasherDefault<Identity>>,
+    /// With each, whether it is one that was completed.
+    chains: std::collections::HashMap<ChainHash, (StackId, bool), BuildHasherDefault<Identity>>,
+    was_completed: bool,
     scratch: Vec<FrameId>,
 }
 
@@ -119,7 +121,8 @@ impl Frames {
         let epochs = [timeline.epoch(pid, Mode::User), timeline.epoch(pid, Mode::Kernel)];
         let (first, second) = chain_hash(chain.as_bytes(), link, [leaf.0, epochs[0], epochs[1]]);
         let key = ChainHash(first, second);
-        if let Some(&id) = self.chains.get(&key) {
+        if let Some(&(id, completed)) = self.chains.get(&key) {
+            self.was_completed = completed;
             return id;
         }
         let mut frames = std::mem::take(&mut self.scratch);
@@ -135,8 +138,14 @@ impl Frames {
         if self.chains.len() >= CACHE_MAX {
             self.chains.clear();
         }
-        self.chains.insert(key, id);
+        self.was_completed = is_completed(chain);
+        self.chains.insert(key, (id, self.was_completed));
         id
+    }
+
+    /// Whether the chain of the last stack was larger than its copy, and was completed.
+    pub(super) fn was_completed(&self) -> bool {
+        self.was_completed
     }
 
     /// Where a frame is.

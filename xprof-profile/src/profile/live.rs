@@ -298,6 +298,7 @@ impl Live {
                 period: total.period,
                 effective: total.samples,
                 truncated: truncated.get(&(index as u32)).copied().unwrap_or(0),
+                completed: 0,
                 lost: lost.saturating_sub(self.lost_before.get(index).copied().unwrap_or(0)),
                 rows,
             });

@@ -9,7 +9,7 @@ use xprof_perfdata::domain::NO_TASK;
 use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
-use super::cells::{Cell, Sum};
+use super::cells::{Cell, Cells, Sum};
 use super::domains::{DomainNames, DomainTime, HostTime};
 use super::filter::Filter;
 use super::frames::{FrameId, StackId};
@@ -65,6 +65,9 @@ pub struct EventProfile {
     pub lost: u64,
     /// Samples whose stack is larger than what was copied of it: it ends in `[truncated]`.
     pub truncated: u64,
+    /// Samples whose stack is larger than what was copied of it, and whose outer frames are what the same thread showed before
+    /// and after.
+    pub completed: u64,
     /// Rows, by falling period (by falling children with stacks).
     pub rows: Vec<Row>,
 }
@@ -120,17 +123,17 @@ impl Builder {
         self.fold(
             events,
             &names,
-            ([self.cells.list()], self.cells.squares()),
+            ([self.cells.list()], Some(&self.cells)),
             Asked { keys: &self.keys, within: &[], has_children, trees },
         )
     }
 
-    /// Folds cells into rows. `squares` are those of the cells' periods, as far as they are known.
+    /// Folds cells into rows. `whole` are the builder's own, which know more of each than its sum.
     pub(super) fn fold<'a>(
         &self,
         events: &Events,
         names: &Names,
-        (cells, squares): (impl IntoIterator<Item = &'a [(Cell, Sum)], IntoIter: Clone>, &[f64]),
+        (cells, whole): (impl IntoIterator<Item = &'a [(Cell, Sum)], IntoIter: Clone>, Option<&Cells>),
         Asked { keys, within, has_children, trees }: Asked<'_>,
     ) -> Profile {
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
@@ -140,8 +143,7 @@ impl Builder {
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
         let truncated = self.truncated_modules();
         let cells = cells.into_iter();
-        let squares = squares.iter().copied().chain(std::iter::repeat(0.0));
-        for (&(ref cell, sum), squares) in cells.clone().flatten().zip(squares) {
+        for (index, &(ref cell, sum)) in cells.clone().flatten().enumerate() {
             let Some(table) = profiles.get_mut(cell.event as usize) else { continue };
             if !self.takes(names, cell) || !fold.is_within(cell, within) {
                 continue;
@@ -151,7 +153,10 @@ impl Builder {
                 *unnamed.entry(place.module).or_default() += sum.samples;
             }
             table.add(&mut fold, cell, sum, has_children);
-            table.squares += squares;
+            if let Some(whole) = whole {
+                table.squares += whole.squares().get(index).copied().unwrap_or(0.0);
+                table.completed += whole.completed(index);
+            }
             if self.is_truncated(&truncated, cell) {
                 table.truncated += sum.samples;
             }
@@ -179,6 +184,7 @@ impl Builder {
             effective: table.effective(),
             lost: self.lost.get(index).map_or(0, |l| l.count()),
             truncated: table.truncated,
+            completed: table.completed,
             rows: rows(table),
         });
         Profile {
@@ -456,6 +462,7 @@ pub(super) struct EventTable {
     arena: Arena,
     roots: Vec<Option<u32>>,
     truncated: u64,
+    completed: u64,
 }
 
 impl EventTable {

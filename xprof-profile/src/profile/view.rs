@@ -97,7 +97,7 @@ impl<'a> View<'a> {
     /// The rows with these keys, of the samples of which `within` holds.
     pub fn table(&self, keys: &[Key], within: &[(Key, Value)], has_children: bool) -> Profile {
         let asked = Asked { keys, within, has_children, trees: None };
-        self.builder.fold(self.events, self.names, (self.cells.iter().copied(), &[]), asked)
+        self.builder.fold(self.events, self.names, (self.cells.iter().copied(), None), asked)
     }
 
     /// The calls around a row; `None` when there is no such row.

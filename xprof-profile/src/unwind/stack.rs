@@ -1,5 +1,7 @@
 //! A copy of the upper end of a user stack.
 
+use super::beyond::Pages;
+
 /// Why a word cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gap {
@@ -19,12 +21,24 @@ pub struct Stack<'a> {
     bytes: &'a [u8],
     /// The memory above the copy was not asked for.
     full: bool,
+    /// What is known of it all the same.
+    beyond: Option<&'a Pages>,
 }
 
 impl<'a> Stack<'a> {
     /// The copy that starts at `start`. `full`: as many bytes as were asked for, so that the stack may go on.
     pub fn new(start: u64, bytes: &'a [u8], full: bool) -> Stack<'a> {
-        Stack { start, bytes, full }
+        Stack { start, bytes, full, beyond: None }
+    }
+
+    /// The same, with the process's own memory above the copy.
+    pub(crate) fn with(self, beyond: &'a Pages) -> Stack<'a> {
+        Stack { beyond: Some(beyond), ..self }
+    }
+
+    /// The address behind the copy.
+    pub(crate) fn end(&self) -> u64 {
+        self.start.saturating_add(self.bytes.len() as u64)
     }
 
     /// The little-endian word at an address.
@@ -37,7 +51,10 @@ impl<'a> Stack<'a> {
             .and_then(|bytes| bytes.first_chunk());
         match word {
             Some(word) => Ok(u64::from_le_bytes(*word)),
-            None => Err(self.gap(addr)),
+            None => match self.beyond.filter(|_| self.gap(addr) == Gap::Cut).and_then(|pages| pages.word(addr)) {
+                Some(word) => Ok(word),
+                None => Err(self.gap(addr)),
+            },
         }
     }
 

@@ -16,6 +16,7 @@ use xprof_perfdata::order::{Batch, RawRecord, Slot};
 use xprof_perfdata::record::{Mmap, MmapFile, Record};
 use xprof_perfdata::sample::{SampleFormat, SampleId, UserStack};
 
+use super::beyond::{Memory, Pages, Place, Shown};
 use super::{Arch, End, Registers, Stack, Unwinder, unwind_32};
 use crate::supply::Supplier;
 use crate::timeline::Timeline;
@@ -42,6 +43,8 @@ pub struct Counts {
     pub whole: u64,
     /// Those that end where the copy does.
     pub cut: u64,
+    /// Whole ones whose outer frames are from the memory of the process.
+    pub completed: u64,
     /// Those of 32-bit programs, which were followed by frame pointers alone.
     pub narrow: u64,
 }
@@ -80,8 +83,13 @@ pub struct Stage {
     /// Where the cut stacks of each thread began, lowest first seen: for advice on the size.
     cuts: FxHashMap<(u32, u32), u64>,
     chain: Vec<u64>,
+    /// The processes' memory, while they run, and what their stacks have shown.
+    memory: Option<Box<dyn Memory>>,
+    shown: Shown,
 }
 
+/// Words of a frame that are searched for its return address, from above.
+const MOST_WORDS: u64 = 1 << 12;
 /// Threads whose cut stacks are remembered.
 const MOST_CUTS: usize = 1 << 16;
 
@@ -138,7 +146,15 @@ impl Stage {
             counts: Counts::default(),
             cuts: FxHashMap::default(),
             chain: Vec::new(),
+            memory: None,
+            shown: Shown::default(),
         })
+    }
+
+    /// Stacks larger than their copies are completed from this memory, where that is certain. The join is a second marker of
+    /// the user half ([`context::USER`]), which no tool takes for a frame.
+    pub fn complete_from(&mut self, memory: Box<dyn Memory>) {
+        self.memory = Some(memory);
     }
 
     /// The events whose records leave the stage.
@@ -170,6 +186,11 @@ impl Stage {
         match &decoded {
             Record::Comm(comm) if raw.misc & misc::COMM_EXEC != 0 => drop(self.marked.remove(&comm.task.pid)),
             Record::Exit(task) if task.pid == task.tid => drop(self.marked.remove(&task.pid)),
+            _ => {}
+        }
+        match &decoded {
+            Record::Comm(comm) if raw.misc & misc::COMM_EXEC != 0 => self.shown.forget((comm.task.pid, comm.task.tid)),
+            Record::Fork(task) | Record::Exit(task) => self.shown.forget((task.pid, task.tid)),
             _ => {}
         }
         self.timeline.apply(&decoded, raw.misc, (id.id, id.pid));
@@ -236,7 +257,7 @@ impl Stage {
         self.chain.clear();
         self.chain.extend(parts.chain.iter());
         let registers = Registers::of_sample(self.arch, way.mask, parts.regs);
-        if parts.abi != 0 && self.user_half(&parts, (pid, tid), registers) && self.marked.insert(pid) {
+        if parts.abi != 0 && self.user_half(&parts, (pid, tid, time), registers) && self.marked.insert(pid) {
             self.declare(raw, pid, tid, time, out);
         }
         let fixed = raw.body.len() - (parts.chain_at.len() + parts.stack_at.len());
@@ -260,7 +281,7 @@ impl Stage {
     }
 
     /// Appends the user half of a chain; true when it was cut.
-    fn user_half(&mut self, parts: &UserStack<'_>, (pid, tid): (u32, u32), registers: Registers) -> bool {
+    fn user_half(&mut self, parts: &UserStack<'_>, (pid, tid, time): (u32, u32, u64), registers: Registers) -> bool {
         /// `PERF_SAMPLE_REGS_ABI_32`.
         const ABI_32: u64 = 1;
         let Some(sp) = registers.get(self.arch.sp()) else { return false };
@@ -276,7 +297,8 @@ impl Stage {
             self.counts.narrow += 1;
             unwind_32(&self.timeline, pid, &registers, &stack, &mut self.chain)
         } else {
-            self.unwinder.unwind(&self.timeline, pid, registers, &stack, &mut self.chain)
+            let end = self.unwinder.unwind(&self.timeline, pid, registers.clone(), &stack, &mut self.chain);
+            if self.memory.is_some() { self.complete((pid, tid, time), registers, &stack, end) } else { end }
         };
         match end {
             End::Whole => self.counts.whole += 1,
@@ -292,6 +314,59 @@ impl Stage {
             }
         }
         false
+    }
+
+    /// Appends what a cut chain lacks, where that is certain, and remembers what the stack shows.
+    fn complete(
+        &mut self,
+        (pid, tid, time): (u32, u32, u64),
+        registers: Registers,
+        stack: &Stack<'_>,
+        end: End,
+    ) -> End {
+        let who = (pid, tid);
+        let mut seen = self.unwinder.frames().to_vec();
+        if end != End::Cut {
+            self.shown.take(who, time, &seen, None);
+            return end;
+        }
+        let rest = self.callers_beyond(pid, registers, stack, &seen);
+        let now = self.memory.as_ref().and_then(|memory| memory.now());
+        if let (Some(rest), Some(now)) = (rest, now)
+            && self.shown.confirms(who, time, now, &rest)
+        {
+            self.chain.push(context::USER);
+            self.chain.extend(rest.iter().map(|place| place.pc));
+            seen.extend(rest);
+            self.counts.completed += 1;
+            self.shown.take(who, time, &seen, None);
+            return End::Whole;
+        }
+        self.shown.take(who, time, &seen, Some(stack.end()));
+        end
+    }
+
+    /// The callers above a copy, as the process's memory has them now; `None` when it shows another stack.
+    fn callers_beyond(
+        &mut self,
+        pid: u32,
+        registers: Registers,
+        stack: &Stack<'_>,
+        seen: &[Place],
+    ) -> Option<Vec<Place>> {
+        let (outer, inner) = (seen.last()?, seen.iter().rev().nth(1)?);
+        let pages = Pages::new(self.memory.as_ref()?.of(pid).ok()?);
+        // The outermost frame that was copied is still there: what returns to it does so from the same place.
+        let words = (1..=MOST_WORDS).map_while(|n| outer.sp.checked_sub(8 * n)).take_while(|at| *at >= inner.sp);
+        let returns = |&at: &u64| stack.word(at).is_ok_and(|word| self.arch.code(word) == outer.pc);
+        let at = { words }.find(returns)?;
+        if stack.word(at).ok() != pages.word(at) {
+            return None;
+        }
+        let mut chain = Vec::new();
+        let end = self.unwinder.unwind(&self.timeline, pid, registers, &stack.with(&pages), &mut chain);
+        let rest = self.unwinder.frames().strip_prefix(seen)?;
+        (end == End::Whole).then(|| rest.to_vec())
     }
 
     /// Declares the `[truncated]` mapping of a process.

@@ -29,6 +29,7 @@ fn profile(samples: u64) -> (Profile, Stacks) {
             period: samples * 10,
             effective: samples,
             truncated: 3,
+            completed: 0,
             lost: 2,
             rows,
         }],

@@ -32,6 +32,7 @@ fn profile_of(events: Vec<(&str, Vec<Row>)>, keys: &[Column]) -> Profile {
         effective: 100,
         lost: 0,
         truncated: 0,
+        completed: 0,
         rows,
     };
     Profile {

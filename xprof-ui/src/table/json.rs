@@ -6,7 +6,7 @@ use xprof_profile::profile::{Profile, Row, Value};
 use super::domains::{domains, host};
 use super::{Options, percent, shown, tree};
 
-/// Draws `{"schema":1,"events":[{"name","samples","period","lost","truncated","rows":[{KEY..,"samples","period","self","children"}]}]}`;
+/// Draws `{"schema":1,"events":[{"name","samples","period","lost","truncated","completed","rows":[{KEY..,"samples","period","self","children"}]}]}`;
 /// with call trees rows have `callees`, `callers` or `chains` as well.
 pub fn json(profile: &Profile, options: &Options, out: &mut String) {
     out.push_str(&document(profile, options).to_string());
@@ -21,7 +21,7 @@ pub fn document(profile: &Profile, options: &Options) -> Json {
         .map(|event| {
             let rows: Vec<Json> = shown(event, options).map(|r| row(profile, r, event.period)).collect();
             json!({
-                "name": event.name, "samples": event.samples, "period": event.period, "lost": event.lost, "truncated": event.truncated, "rows": rows,
+                "name": event.name, "samples": event.samples, "period": event.period, "lost": event.lost, "truncated": event.truncated, "completed": event.completed, "rows": rows,
             })
         })
         .collect();

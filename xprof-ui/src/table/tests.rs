@@ -25,6 +25,7 @@ fn profile() -> Profile {
         events: vec![EventProfile {
             effective: 1500,
             truncated: 0,
+            completed: 0,
             name: "cpu-clock:u".into(),
             samples: 1500,
             period: 3000,

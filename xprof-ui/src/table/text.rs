@@ -34,6 +34,16 @@ pub fn text(profile: &Profile, options: &Options, out: &mut String) {
             Plain(&event.name)
         );
     }
+    for event in profile.events.iter().filter(|e| e.completed > 0) {
+        let _ = writeln!(
+            out,
+            "# {} of {} stacks of '{}' are larger than what was copied of them and were completed from what the same thread \
+             showed before and after",
+            event.completed,
+            event.samples,
+            Plain(&event.name)
+        );
+    }
     for unnamed in profile.unnamed.iter().take(UNNAMED_SHOWN) {
         let _ = writeln!(out, "# {} samples without names: {}", unnamed.samples, Plain(&unnamed.advice));
     }

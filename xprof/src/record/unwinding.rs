@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xprof_backend::plan::{CallGraph, Plan};
-use xprof_backend::sys::file::read_small;
+use xprof_backend::sys::clock;
+use xprof_backend::sys::file::{File, read_small};
 use xprof_backend::{Description, Drained};
 use xprof_perfdata::events::Events;
 use xprof_perfdata::order::{Batch, Live};
 use xprof_perfdata::source::Source;
 use xprof_profile::supply::{Need, Supplier};
-use xprof_profile::unwind::{Counts, Stage};
+use xprof_profile::unwind::{Counts, Memory, Stage};
 
 use super::keep::HeldFiles;
 use crate::supply::FileSupplier;
@@ -48,6 +49,20 @@ impl Supplier for Files {
     }
 }
 
+/// The memory of the processes that are recorded, and the clock of their samples.
+#[derive(Debug)]
+struct Running(i32);
+
+impl Memory for Running {
+    fn of(&self, pid: u32) -> io::Result<Box<dyn Source>> {
+        Ok(Box::new(File::open(Path::new(&format!("/proc/{pid}/mem")))?))
+    }
+
+    fn now(&self) -> Option<u64> {
+        clock::now(self.0).ok()
+    }
+}
+
 /// The unwinding of a recording.
 #[derive(Debug)]
 pub(crate) struct Unwinding {
@@ -69,15 +84,15 @@ impl Unwinding {
     /// For a session with stack copies; `None` when it has none, and when its records cannot be put in order.
     pub(crate) fn new(session: &Description, plan: &Plan) -> Option<Unwinding> {
         let CallGraph::StackCopies { size, kept: false } = plan.call_graph else { return None };
-        if session.clockid.is_none() || plan.overwrite {
-            return None;
-        }
+        let clockid = session.clockid.filter(|_| !plan.overwrite)?;
         let held = HeldFiles::default();
         let files = Files { files: FileSupplier::new(None, None, None), held: held.clone() };
+        let mut stage = Stage::new(&session.events, Some(std::env::consts::ARCH), &[], Arc::new(files), false)?;
+        stage.complete_from(Box::new(Running(clockid)));
         Some(Unwinding {
             held,
             order: Live::new(session.events.clone(), session.rings),
-            stage: Stage::new(&session.events, Some(std::env::consts::ARCH), &[], Arc::new(files), false)?,
+            stage,
             unwound: Batch::default(),
             spare: None,
             size,
@@ -149,8 +164,15 @@ impl Unwinding {
 
     /// What the user should know at the end.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let Counts { stacks, cut, narrow, .. } = self.stage.counts();
+        let Counts { stacks, cut, narrow, completed, .. } = self.stage.counts();
         let mut notes = Vec::new();
+        if completed > 0 {
+            notes.push(format!(
+                "{completed} of {stacks} stacks are larger than the {} bytes that were copied and were completed from what \
+                 the same thread showed before and after",
+                self.size
+            ));
+        }
         if cut > 0 {
             let needs = self.stage.cuts().map(|cut| match self.tops.get(&(cut.pid, cut.tid)) {
                 Some(Some(top)) => top.saturating_sub(cut.sp).next_multiple_of(8),

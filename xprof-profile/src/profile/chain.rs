@@ -89,7 +89,7 @@ pub fn walk(
 
 /// Whether a chain is of a stack that was larger than its copy and was completed: its user half has a second marker, where
 /// the frames begin that were not in the copy.
-pub fn is_completed(chain: Callchain<'_>) -> bool {
+pub(super) fn is_completed(chain: Callchain<'_>) -> bool {
     chain.iter().filter(|&entry| entry == context::USER).nth(1).is_some()
 }
 

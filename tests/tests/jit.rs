@@ -77,4 +77,30 @@ fn nodes_jitdump_beside_perf_inject() {
         all += perfs;
     }
     assert!(all >= 100, "{all}");
+    // The code that is annotated out of the dump is that of perf's files: the same instructions with the same samples.
+    let annotated = [&file, &injected].map(|file| instructions(file, dir.path()));
+    assert!(annotated[0].len() >= 2, "{annotated:?}");
+    assert_eq!(annotated[0], annotated[1]);
+}
+
+/// The mnemonics and samples of the instructions of node's hot functions.
+fn instructions(file: &Path, dir: &Path) -> Vec<(String, Vec<(String, u64)>)> {
+    let mut annotate = Command::new(xprof());
+    annotate.args(["annotate", "-q", "--format", "json", "-i"]).arg(file);
+    let text = stdout(annotate.env("HOME", dir).current_dir(dir));
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let functions = document["functions"].as_array().unwrap().iter();
+    let line = |line: &serde_json::Value| {
+        let mnemonic = line["text"].as_str().unwrap().split(' ').next().unwrap().to_owned();
+        (mnemonic, line["samples"].as_u64().unwrap())
+    };
+    let hot = functions.filter_map(|function| {
+        let name = function["symbol"].as_str()?;
+        let is_hot = ["*hottest ", "*caller "].iter().any(|hot| name.contains(hot));
+        let lines = function["lines"].as_array()?.iter().map(line).collect();
+        (is_hot && function["missing"].is_null()).then(|| (name.to_owned(), lines))
+    });
+    let mut hot: Vec<_> = hot.collect();
+    hot.sort();
+    hot
 }

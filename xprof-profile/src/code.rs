@@ -1,9 +1,14 @@
-//! The machine code of a function, as it stands in its file.
+//! The machine code of a function, as it stands in its file: the module's, the kernel's that the user gave, or a compiler's dump.
+
+use std::sync::Arc;
+
+use object::elf;
+use xprof_perfdata::source::Source;
 
 use crate::disassembly::Machine;
 use crate::supply::Supplier;
 use crate::symbols::elf::Elf;
-use crate::symbols::{Module, ModuleKind, Symbol, load};
+use crate::symbols::{Module, ModuleKind, Symbol, jitdump, load};
 
 /// Longest function that is read, bytes: the largest known are generated parsers of a few MB.
 const LONGEST: u64 = 16 << 20;
@@ -22,8 +27,16 @@ pub struct Code {
 }
 
 /// Reads functions of one module; its file is opened once.
-pub struct Reader {
-    elf: Elf,
+pub struct Reader(Holds);
+
+/// What holds the code.
+enum Holds {
+    /// A file, by its offsets.
+    File(Elf),
+    /// The kernel's, by run-time addresses, which are this much higher than the file's.
+    Kernel(Elf, u64),
+    /// What a compiler tells, by run-time addresses.
+    Jit(Arc<dyn Source>),
 }
 
 impl std::fmt::Debug for Reader {
@@ -39,20 +52,24 @@ impl Reader {
     /// Why there is no code, and what would supply it, one sentence.
     pub(crate) fn open(supplier: &dyn Supplier, module: &Module) -> Result<Reader, String> {
         let path = String::from_utf8_lossy(&module.path);
-        let elf = match &module.kind {
-            ModuleKind::User => load::file_of(supplier, module)?,
-            ModuleKind::Vdso => load::vdso_of(supplier, module)?,
-            ModuleKind::Kernel { .. } | ModuleKind::KernelModule => {
-                return Err(format!("{path}: code of the kernel cannot be shown: the recording holds none"));
+        let holds = match &module.kind {
+            ModuleKind::User => Holds::File(load::file_of(supplier, module)?),
+            ModuleKind::Vdso => Holds::File(load::vdso_of(supplier, module)?),
+            ModuleKind::Kernel { reference } => {
+                let (elf, moved) = load::kernel_file(supplier, module, reference.as_ref())?;
+                Holds::Kernel(elf, moved)
             }
-            ModuleKind::Jit { pid, .. } => {
-                return Err(format!("code that process {pid} made at run time is not kept in the recording"));
+            ModuleKind::KernelModule => {
+                return Err(format!(
+                    "{path}: code of kernel modules cannot be shown, because it is moved when it is loaded; try: perf annotate"
+                ));
             }
+            ModuleKind::Jit { pid, dump } => Holds::Jit(load::jit_dump(supplier, *pid, dump.as_deref())?),
             ModuleKind::Ksymbol { .. } | ModuleKind::Pseudo | ModuleKind::Guest { .. } | ModuleKind::Hypervisor => {
                 return Err(format!("{path}: has no file that its code could be read from"));
             }
         };
-        Ok(Reader { elf })
+        Ok(Reader(holds))
     }
 
     /// The code of a function of this module.
@@ -60,9 +77,84 @@ impl Reader {
     /// # Errors
     /// What reading said.
     pub fn read(&self, symbol: &Symbol) -> Result<Code, String> {
-        let size = symbol.size.min(LONGEST);
-        let bytes = self.elf.code(symbol.start, size).map_err(|e| format!("{}: cannot be read: {e}", symbol.name))?;
-        let linked = self.elf.address_of(symbol.start).unwrap_or(symbol.start);
-        Ok(Code { machine: self.elf.machine.into(), start: symbol.start, linked, bytes })
+        let (start, size) = (symbol.start, symbol.size.min(LONGEST));
+        let failed = |e: std::io::Error| format!("{}: cannot be read: {e}", symbol.name);
+        let absent = || format!("{}: its code is not in the file", symbol.name);
+        let (machine, linked, bytes) = match &self.0 {
+            Holds::File(elf) => {
+                (elf.machine, elf.address_of(start).unwrap_or(start), elf.code(start, size).map_err(failed)?)
+            }
+            Holds::Kernel(elf, moved) => {
+                let linked = start.wrapping_sub(*moved);
+                let offset = elf.offset_of(linked).ok_or_else(absent)?;
+                (elf.machine, linked, elf.code(offset, size).map_err(failed)?)
+            }
+            Holds::Jit(dump) => {
+                let (machine, bytes) = jitdump::code(&**dump, start, size).map_err(failed)?.ok_or_else(absent)?;
+                (elf::Machine(machine), start, bytes)
+            }
+        };
+        Ok(Code { machine: machine.into(), start, linked, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+
+    use super::*;
+    use crate::supply::Need;
+    use crate::symbols::Reference;
+
+    /// Supplies this very program as the kernel's file.
+    struct Own;
+
+    impl Supplier for Own {
+        fn supply(&self, need: &Need) -> io::Result<Arc<dyn Source>> {
+            match need {
+                Need::Vmlinux => Ok(Arc::new(std::fs::read(std::env::current_exe()?)?)),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+    }
+
+    struct Nothing;
+
+    impl Supplier for Nothing {
+        fn supply(&self, _: &Need) -> io::Result<Arc<dyn Source>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn module(kind: ModuleKind) -> Module {
+        Module { path: b"[kernel.kallsyms]".into(), kind, build_id: None, pid: None }
+    }
+
+    #[test]
+    fn a_kernel_lies_elsewhere_than_its_file_says() {
+        let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let of = |name: &str| file.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap();
+        let (main, start) = (of("main"), of("_start"));
+        let expected = file.section_by_name(".text").unwrap().data_range(main.address(), main.size()).unwrap().unwrap();
+        let run_time = 0xffff_ffff_8100_0000;
+        let reference = Some(Reference { name: b"_start".into(), address: run_time });
+        let reader = Reader::open(&Own, &module(ModuleKind::Kernel { reference })).unwrap();
+        let at = run_time.wrapping_add(main.address()).wrapping_sub(start.address());
+        let code = reader.read(&Symbol { name: "main".into(), start: at, size: main.size() }).unwrap();
+        assert_eq!((code.start, code.linked, &*code.bytes), (at, main.address(), expected));
+        assert!(!code.bytes.is_empty());
+    }
+
+    #[test]
+    fn without_code_the_next_command_is_said() {
+        let why = |kind| Reader::open(&Nothing, &module(kind)).unwrap_err();
+        assert!(why(ModuleKind::Kernel { reference: None }).contains("--vmlinux FILE"));
+        assert!(why(ModuleKind::KernelModule).contains("perf annotate"));
+        assert!(why(ModuleKind::Jit { pid: 7, dump: None }).contains("node --perf-prof"));
+        let gone = why(ModuleKind::Jit { pid: 7, dump: Some(Arc::from(&b"/tmp/jit-7.dump"[..])) });
+        assert_eq!(gone, "/tmp/jit-7.dump: is not here; it has the code that process 7 made at run time");
     }
 }

@@ -29,7 +29,7 @@ use crate::supply::{BuildId, Supplier};
 mod debug_file;
 mod demangle;
 pub(crate) mod elf;
-mod jitdump;
+pub(crate) mod jitdump;
 mod kallsyms;
 mod lines;
 pub(crate) mod load;

@@ -217,33 +217,78 @@ pub(crate) fn vdso_of(supplier: &dyn Supplier, module: &Module) -> Result<Elf, S
     })
 }
 
+/// The kernel's own file that the user gave; `None` when none was given.
+///
+/// # Errors
+/// Why it cannot be used, and what would help, as the end of a sentence.
+fn vmlinux_file(supplier: &dyn Supplier, recorded: Option<&BuildId>) -> Option<Result<Elf, String>> {
+    let elf = match supplier.supply(&Need::Vmlinux) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        other => other.and_then(Elf::open),
+    };
+    Some(elf.map_err(|e| format!("cannot be read: {e}")).and_then(|elf| match (recorded, elf.build_id()) {
+        (Some(recorded), Some(id)) if !same(&id, recorded) => {
+            Err(format!("is of another kernel: its build id is {id}; give the one with build id {recorded}"))
+        }
+        _ => Ok(elf),
+    }))
+}
+
 /// The names of the kernel from the file that the user gave; `None` when none was given.
 pub(crate) fn vmlinux(
     supplier: &dyn Supplier,
     recorded: Option<&BuildId>,
     reference: Option<&Reference>,
 ) -> Option<Loaded> {
-    let elf = match supplier.supply(&Need::Vmlinux) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
-        other => other.and_then(Elf::open),
-    };
     let refused = |why: String| Some(Loaded::none(format!("[kernel.kallsyms]: the file of --vmlinux {why}")));
-    let elf = match elf {
+    let elf = match vmlinux_file(supplier, recorded)? {
         Ok(elf) => elf,
-        Err(e) => return refused(format!("cannot be read: {e}")),
+        Err(why) => return refused(why),
     };
-    if let (Some(recorded), Some(id)) = (recorded, elf.build_id())
-        && !same(&id, recorded)
-    {
-        return refused(format!("is of another kernel: its build id is {id}; give the one with build id {recorded}"));
-    }
     match symtab::kernel_table(&elf, reference) {
-        Ok(table) if table.is_empty() => {
+        Ok((table, _)) if table.is_empty() => {
             refused("has no symbols; give one that is not stripped (Debian: linux-image-*-dbg)".into())
         }
-        Ok(table) => Some(Loaded { names: Names::Table(table), advice: None }),
+        Ok((table, _)) => Some(Loaded { names: Names::Table(table), advice: None }),
         Err(e) => refused(format!("has symbols that cannot be used: {e}")),
     }
+}
+
+/// The kernel's own file that the user gave, and how far from where it was linked for the recorded kernel lay.
+///
+/// # Errors
+/// Why there is none, and what would supply it, one sentence.
+pub(crate) fn kernel_file(
+    supplier: &dyn Supplier,
+    module: &Module,
+    reference: Option<&Reference>,
+) -> Result<(Elf, u64), String> {
+    let path = shown(&module.path);
+    let elf = vmlinux_file(supplier, module.build_id.as_ref()).ok_or_else(|| {
+        let id = module.build_id.as_ref().map_or(String::new(), |id| format!(" with build id {id}"));
+        format!(
+            "{path}: a recording holds no code of the kernel; give its file{id} with --vmlinux FILE (Debian: linux-image-*-dbg)"
+        )
+    })?;
+    let refused = |why: String| format!("{path}: the file of --vmlinux {why}");
+    let elf = elf.map_err(refused)?;
+    let (_, moved) = symtab::kernel_table(&elf, reference)
+        .map_err(|e| refused(format!("does not say where its code was: {e}; give one that is not stripped")))?;
+    Ok((elf, moved))
+}
+
+/// The dump of a compiler that holds the code which a process made at run time.
+///
+/// # Errors
+/// Why there is none, and what would supply it, one sentence.
+pub(crate) fn jit_dump(supplier: &dyn Supplier, pid: u32, dump: Option<&[u8]>) -> Result<Arc<dyn Source>, String> {
+    let source = jit_sources(supplier, pid, dump).find(|(_, is_dump)| *is_dump);
+    source.map(|(source, _)| source).ok_or_else(|| match dump {
+        Some(path) => format!("{}: is not here; it has the code that process {pid} made at run time", shown(path)),
+        None => format!(
+            "code that process {pid} made at run time is kept by nobody; let the runtime write it while it is recorded (node --perf-prof, java with libperf-jvmti.so)"
+        ),
+    })
 }
 
 fn kernel(supplier: &dyn Supplier, module: &Module) -> Loaded {

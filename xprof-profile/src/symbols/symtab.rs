@@ -60,11 +60,11 @@ pub(crate) fn with_mini(elf: &Elf, mini: &Elf) -> io::Result<Table> {
 }
 
 /// The table of the kernel's own file, by the addresses it had when its reference symbol was where `reference` says;
-/// without one, by those it was linked for. Empty when the file has no symbols.
+/// without one, by those it was linked for; and how much higher these are than the file's. Empty when the file has no symbols.
 ///
 /// # Errors
 /// What reading said; `InvalidData` when its addresses cannot be told.
-pub(crate) fn kernel_table(elf: &Elf, reference: Option<&Reference>) -> io::Result<Table> {
+pub(crate) fn kernel_table(elf: &Elf, reference: Option<&Reference>) -> io::Result<(Table, u64)> {
     by_address(elf, Style::Kernel, reference)
 }
 
@@ -73,13 +73,15 @@ pub(crate) fn kernel_table(elf: &Elf, reference: Option<&Reference>) -> io::Resu
 /// # Errors
 /// What reading said.
 pub(crate) fn program_table(elf: &Elf) -> io::Result<Table> {
-    by_address(elf, Style::Demangled, None)
+    Ok(by_address(elf, Style::Demangled, None)?.0)
 }
 
-fn by_address(elf: &Elf, style: Style, reference: Option<&Reference>) -> io::Result<Table> {
+/// The table, and by how much its addresses are higher than the file's.
+fn by_address(elf: &Elf, style: Style, reference: Option<&Reference>) -> io::Result<(Table, u64)> {
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut table = Table::new(style);
-    let Some((symbols, strings)) = symbols_of(elf, b".symtab", SHT_SYMTAB) else { return Ok(table) };
+    let Some((symbols, strings)) = symbols_of(elf, b".symtab", SHT_SYMTAB) else { return Ok((table, 0)) };
+    let mut moved = 0;
     if elf.kind == ET_REL {
         return Err(invalid("they are those of an object file".into()));
     }
@@ -99,7 +101,7 @@ fn by_address(elf: &Elf, style: Style, reference: Option<&Reference>) -> io::Res
     if let Some(reference) = reference {
         let name = String::from_utf8_lossy(&reference.name);
         let linked = linked.ok_or_else(|| invalid(format!("{name} is not among them, which says where they were")))?;
-        let moved = reference.address.wrapping_sub(linked);
+        moved = reference.address.wrapping_sub(linked);
         for entry in &mut entries {
             let size = entry.end.saturating_sub(entry.start);
             entry.start = entry.start.wrapping_add(moved);
@@ -109,7 +111,7 @@ fn by_address(elf: &Elf, style: Style, reference: Option<&Reference>) -> io::Res
     table.add_strings(Strings::Memory(strings));
     table.add(entries);
     table.seal();
-    Ok(table)
+    Ok((table, moved))
 }
 
 /// A symbol table and its strings.

@@ -47,7 +47,7 @@ fn kernel(ask: Asked<'_>, part: GuestPart) -> Result<Loaded, String> {
     if part == GuestPart::Kernel
         && let Some(source) = ask(OfGuest::Vmlinux).map_err(|e| unusable("--guest-vmlinux", &e))?
     {
-        let table = Elf::open(source).and_then(|elf| symtab::kernel_table(&elf, None));
+        let table = Elf::open(source).and_then(|elf| symtab::kernel_table(&elf, None)).map(|(table, _)| table);
         return match table {
             Ok(table) if table.is_empty() => Err(unusable("--guest-vmlinux", &"it has no symbols")),
             Ok(table) => Ok(Loaded { names: Names::Table(table), advice: None }),

@@ -51,6 +51,9 @@ type Trail = VecDeque<Part>;
 struct Slice {
     cells: Vec<(Cell, Sum)>,
     seen: FxHashMap<u32, Seen>,
+    /// Samples with truncated stacks, by event, and without names, by module: counted once, not for each look at the slice.
+    truncated: FxHashMap<u32, u64>,
+    unnamed: FxHashMap<ModuleId, u64>,
 }
 
 /// One event's rows, each with its trail.
@@ -94,6 +97,17 @@ fn push(trail: &mut Trail, part: Part) {
         trail.pop_front();
     }
     trail.push_back(part);
+}
+
+/// The sums of all maps.
+fn added<'a, K: Copy + Eq + std::hash::Hash + 'a>(
+    maps: impl Iterator<Item = &'a FxHashMap<K, u64>>,
+) -> FxHashMap<K, u64> {
+    let mut sums = FxHashMap::default();
+    for (&key, count) in maps.flatten() {
+        *sums.entry(key).or_default() += count;
+    }
+    sums
 }
 
 fn is_idle(trail: &Trail) -> bool {
@@ -201,10 +215,12 @@ impl Live {
     pub fn cut(&mut self, symbolizer: &Symbolizer) {
         self.builder.adopt_kernel(symbolizer);
         self.builder.name_frames(&mut self.names, symbolizer, Wanted::default());
-        let slice = Slice { cells: self.builder.cells.take(), seen: self.builder.origins.take_seen() };
+        let (cells, seen) = (self.builder.cells.take(), self.builder.origins.take_seen());
         if self.frozen {
             return;
         }
+        let (truncated, unnamed) = (self.truncated(&cells), self.unnamed(&cells));
+        let slice = Slice { cells, seen, truncated, unnamed };
         self.fold(&slice);
         self.slices.push_back(slice);
         let cells = |slices: &VecDeque<Slice>| slices.iter().map(|slice| slice.cells.len()).sum::<usize>();
@@ -272,7 +288,7 @@ impl Live {
     pub fn snapshot(&self, window: usize, most: usize) -> Snapshot {
         let mut trails = Vec::new();
         let mut events = Vec::new();
-        let truncated = self.truncated(window);
+        let truncated = added(self.last(window).map(|slice| &slice.truncated));
         let weight = |part: &Part| if self.has_children { part.children } else { part.period };
         for (index, (event, live)) in self.events.list().iter().zip(&self.tables).enumerate() {
             let sums = live.trails.iter().map(|trail| sum(trail, window)).enumerate();
@@ -309,7 +325,7 @@ impl Live {
             trees: None,
             functions: Vec::new(),
             events,
-            unnamed: self.builder.advice(&self.names, self.unnamed(window)),
+            unnamed: self.builder.advice(&self.names, added(self.last(window).map(|slice| &slice.unnamed))),
             damaged: self.builder.damaged,
             domains: self
                 .builder
@@ -325,27 +341,24 @@ impl Live {
     }
 
     /// Samples with truncated stacks, by event.
-    fn truncated(&self, window: usize) -> FxHashMap<u32, u64> {
+    fn truncated(&self, cells: &[(Cell, Sum)]) -> FxHashMap<u32, u64> {
         let mut truncated: FxHashMap<u32, u64> = FxHashMap::default();
         let modules = self.builder.truncated_modules();
         if !modules.is_empty() {
-            for (cell, sum) in self.last(window).flat_map(|slice| &slice.cells) {
-                if self.builder.is_truncated(&modules, cell) {
-                    *truncated.entry(cell.event).or_default() += sum.samples;
-                }
+            for (cell, sum) in cells.iter().filter(|(cell, _)| self.builder.is_truncated(&modules, cell)) {
+                *truncated.entry(cell.event).or_default() += sum.samples;
             }
         }
         truncated
     }
 
-    fn unnamed(&self, window: usize) -> FxHashMap<ModuleId, u64> {
+    /// Samples without names, by module.
+    fn unnamed(&self, cells: &[(Cell, Sum)]) -> FxHashMap<ModuleId, u64> {
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
-        if !self.names.missing.is_empty() {
-            for (cell, sum) in self.last(window).flat_map(|slice| &slice.cells) {
-                let frame = FrameId(cell.frame);
-                if self.names.name(frame).is_none() {
-                    *unnamed.entry(self.builder.frames.place(frame).module).or_default() += sum.samples;
-                }
+        for (cell, sum) in cells {
+            let frame = FrameId(cell.frame);
+            if self.names.name(frame).is_none() {
+                *unnamed.entry(self.builder.frames.place(frame).module).or_default() += sum.samples;
             }
         }
         unnamed

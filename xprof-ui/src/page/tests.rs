@@ -124,3 +124,16 @@ fn one_of_several_events_is_chosen() {
         assert_eq!(page.matches(&format!("<div data-event=\"{event}\">")).count(), 3);
     }
 }
+
+#[test]
+fn long_names_and_deep_stacks_stay_small() {
+    let (mut profile, mut stacks) = profile(1000);
+    let name = Value::Text(format!("ns::f<{}>", "T</script>, ".repeat(1000)).into());
+    profile.events[0].rows[0].values[1] = name.clone();
+    stacks.functions[0].symbol = name;
+    stacks.events[0].stacks.iter_mut().for_each(|stack| stack.functions = vec![FunctionId(0); 5000]);
+    let page = of(&profile, &stacks);
+    assert_eq!(page.matches("</script>").count(), 1);
+    // The limit of a picture: names are shortened, and frames end where a picture does.
+    assert!(page.len() < 2_000_000, "{}", page.len());
+}

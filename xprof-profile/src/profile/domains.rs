@@ -313,3 +313,33 @@ impl DomainNames {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_charged_to_whom_it_was_done_for_and_the_host_is_known_by_its_facts() {
+        let domain = |id, name: &str| Domain { id, name: name.into(), until: u64::MAX, ..Domain::default() };
+        let fact = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let mut domains = Domains {
+            facts: vec![fact("serves.77", "3"), fact("stub.5", "3"), fact("pcpus", "2"), fact("wall_ns", "9")],
+            list: vec![domain(0, "Domain-0"), domain(3, "web"), domain(5, "web-dm")],
+        };
+        let mut origins = Origins::new(Some(&domains));
+        let of = |machine| Guest { machine_pid: machine, vcpu: 0 };
+        let [dom0, web, stub] = [0, 3, 5].map(|id| origins.of(Some(of(id)), id, 1, false));
+        let names = origins.names(|_| None);
+        let served = |origin, thread: &[u8], pid| names.served(origins.get(origin), thread, pid).to_string();
+        assert_eq!(served(dom0, b"vif3.0-q0-guest", 1), "web");
+        assert_eq!(served(dom0, b"9.xvda-0", 1), "domain 9");
+        assert_eq!(served(dom0, b"qemu-system-i38", 77), "web");
+        assert_eq!(served(dom0, b"dd", 1), "Domain-0");
+        // Names and numbers of a guest's own processes mean nothing.
+        assert_eq!(served(web, b"vif5.0-q0-guest", 77), "web");
+        assert_eq!(served(stub, b"", 1), "web");
+        assert_eq!(origins.host(), Some(HostTime { pcpus: 2, wall: 9, whole: false }));
+        domains.list.push(domain(IDLE, "[idle]"));
+        assert!(Origins::new(Some(&domains)).host().unwrap().whole);
+    }
+}

@@ -22,6 +22,9 @@ use crate::{Description, Error, Message, Result, Session, Stats};
 
 /// `PERF_REG_X86_IP`: the one register that is asked for.
 const IP: u64 = 1 << 8;
+/// Bytes of a stack that are copied at most: the kernel makes a copy fit into a record (64 KiB) before it adds these registers, and a size that
+/// does not fit wraps around.
+const COPY_MAX: u32 = 60 << 10;
 /// Messages between the session and the receiver.
 const UNDER_WAY: usize = 16;
 /// Marks of call chains (`PERF_CONTEXT_MAX`) are above this.
@@ -45,6 +48,7 @@ pub(super) fn ask(attr: &mut Attr) {
     } else if attr.config != xprof_perfdata::abi::software::DUMMY || attr.kind != event_type::SOFTWARE {
         attr.sample_type |= sample::REGS_INTR;
         attr.sample_regs_intr = IP;
+        attr.sample_stack_user = attr.sample_stack_user.min(COPY_MAX);
     }
 }
 

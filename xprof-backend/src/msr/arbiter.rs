@@ -440,8 +440,9 @@ impl<H: MsrHardware> Arbiter<H> {
                     self.clear_cccr(place, bit);
                 }
             }
-            Rearm::Perfmon | Rearm::Amd | Rearm::Pmuv3 => self.clear_status(place),
-            Rearm::PentiumM | Rearm::P6 => {}
+            // The status is the PERF class's, and may be another domain's than the one that rearms DEBUG.
+            Rearm::Perfmon | Rearm::Amd | Rearm::Pmuv3 if place.bank == 0 => self.clear_status(place),
+            Rearm::Perfmon | Rearm::Amd | Rearm::Pmuv3 | Rearm::PentiumM | Rearm::P6 => {}
         }
         let masks = self.table.family.rearm.masks();
         let Some(context) = self.context(place) else { return };
@@ -526,6 +527,8 @@ impl<H: MsrHardware> Arbiter<H> {
         };
         let place = Place { bank, caller, cpu: Some(cpu) };
         let overflow = match self.table.family.rearm {
+            // Which counters overflowed is nothing that the holder of DEBUG is told.
+            _ if bank != 0 => 0,
             Rearm::NetBurst => self.flagged_cccrs(place),
             _ if self.banks[0].status.is_some() => self.status(place),
             _ => self.wrapped(place),

@@ -354,3 +354,19 @@ fn history_that_cannot_be_put_back_is_not_shown_under_local() {
     arbiter.allocate(ZERO, Class::Debug, DomId(0), Scope::Global).unwrap();
     assert_eq!(arbiter.read(HOST, Class::Debug, &mut entry).unwrap(), 1);
 }
+
+/// The PMU's overflows are not acknowledged, and not shown, by what another domain does with the DEBUG class.
+#[test]
+fn debug_has_nothing_of_the_pmus_status() {
+    let mut arbiter = machine(CORE2);
+    arbiter.allocate(ZERO, Class::Perf, DomId(0), Scope::Global).unwrap();
+    arbiter.allocate(ZERO, Class::Debug, DomId(1), Scope::Local).unwrap();
+    arbiter.switch(0, Some((DomId(1), 0)));
+    arbiter.irq_handler(ONE, Class::Debug, Some(Box::new(|overflow, _| overflow.overflow == 0))).unwrap();
+    arbiter.hardware().set(0, 0x38e, 0b10);
+    assert_eq!(arbiter.write(ONE, Class::Debug, true, &mut []).unwrap(), 0);
+    assert_eq!(read(&mut arbiter, HOST, 0x38e), 0b10);
+    let mut delivery = arbiter.interrupt(0, Overflow { cause: Cause::Debug, ..Overflow::default() }).unwrap();
+    assert!((delivery.handler)(&delivery.overflow, delivery.cpu));
+    arbiter.finish(delivery, true);
+}

@@ -99,9 +99,9 @@ impl Trace<'_> {
         write!(self.out, "{}", json!({"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}))
     }
 
-    /// Ends all spans but the outermost `keep`.
+    /// Ends all spans but the outermost `keep`. Of spans with the same times readers take the first for the outer one.
     fn close(&mut self, open: &mut Vec<Span>, keep: usize, end: u64, (pid, tid): (usize, usize)) -> io::Result<()> {
-        for span in open.drain(keep.min(open.len())..).rev().collect::<Vec<_>>() {
+        for span in open.drain(keep.min(open.len())..) {
             self.next()?;
             let name = self.names.get(span.function as usize).map_or("{\"name\":\"?\"}", |name| name);
             let (from, lasts) = (Micros(span.from), Micros(end.saturating_sub(span.from)));

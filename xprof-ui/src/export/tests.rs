@@ -134,6 +134,8 @@ fn chrome_spans_end_where_the_samples_do() {
     // Two samples, 1 us apart, and an interval of 1 us behind the last.
     assert_eq!((&one["ts"], &one["dur"]), (&Json::from(1.0), &Json::from(2.0)));
     assert_eq!(one["args"]["samples"], 2);
+    // Its caller lasts as long: the one that comes first is the outer one.
+    assert_eq!(spans.last(), Some(one));
     let named = |what: &str| {
         events.iter().filter(|e| e["name"] == what).map(|e| e["args"]["name"].to_string()).collect::<Vec<_>>()
     };

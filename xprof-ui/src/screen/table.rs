@@ -8,6 +8,8 @@ use super::paint::{Paint, percent, scroll};
 
 /// Columns of a trail, by the width of the terminal.
 const TRAILS: [(usize, usize); 3] = [(110, 20), (78, 12), (60, 6)];
+/// Columns that the last key, the symbol, has at least: before it, trails are left out and names cut.
+const LAST: usize = 20;
 
 /// What rows are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,10 +208,6 @@ impl TableScreen {
             return;
         };
         let Some(event) = profile.events.get(self.event) else { return };
-        let trail_width = trails
-            .get(self.event)
-            .filter(|trails| !trails.is_empty())
-            .map_or(0, |_| TRAILS.iter().find(|(width, _)| paint.width() >= *width).map_or(0, |(_, trail)| *trail));
         let rows_height = height.saturating_sub(1);
         self.first = scroll(self.first.min(self.shown.len().saturating_sub(rows_height)), self.at, rows_height);
         let rows: Vec<(usize, &Row)> = self
@@ -219,7 +217,12 @@ impl TableScreen {
             .take(rows_height)
             .filter_map(|&at| Some((at, event.rows.get(at)?)))
             .collect();
-        let widths = widths(profile, &rows);
+        let room = paint.width().saturating_sub(if profile.has_children { 18 } else { 9 });
+        let widths = widths(profile, &rows, room);
+        let left = room.saturating_sub(needed(&widths));
+        let has_trails = trails.get(self.event).is_some_and(|trails| !trails.is_empty());
+        let fits = |&&(width, trail): &&(usize, usize)| has_trails && paint.width() >= width && trail < left;
+        let trail_width = TRAILS.iter().find(fits).map_or(0, |(_, trail)| *trail);
         let heading = paint.bold();
         let mut x = 0;
         if profile.has_children {
@@ -271,10 +274,18 @@ impl TableScreen {
     }
 }
 
-/// Columns of each key: what its rows need, and the last whatever is left.
-fn widths(profile: &Profile, rows: &[(usize, &Row)]) -> Vec<usize> {
+/// Columns that all keys take, the last with as few as it may have.
+fn needed(widths: &[usize]) -> usize {
+    let (last, others) = widths.split_last().map_or((0, &[][..]), |(last, others)| (last.min(&LAST) + 2, others));
+    last + others.iter().map(|width| width + 2).sum::<usize>()
+}
+
+/// Columns of each key: what its rows need, and the last whatever is left of `room`.
+fn widths(profile: &Profile, rows: &[(usize, &Row)], room: usize) -> Vec<usize> {
     /// Names of threads have 15 letters, other columns are cut here.
     const MOST: usize = 24;
+    /// No column is cut further, however little room there is.
+    const FEWEST: usize = 8;
     let last = profile.keys.len().saturating_sub(1);
     let width = |at: usize, key: &Column| {
         if at == last {
@@ -288,7 +299,15 @@ fn widths(profile: &Profile, rows: &[(usize, &Row)]) -> Vec<usize> {
         };
         rows.iter().map(|row| of(&row)).max().unwrap_or(0).max(key.heading().len()).min(MOST)
     };
-    profile.keys.iter().enumerate().map(|(at, key)| width(at, key)).collect()
+    let mut widths: Vec<usize> = profile.keys.iter().enumerate().map(|(at, key)| width(at, key)).collect();
+    while needed(&widths) > room {
+        let widest = widths.iter_mut().rev().skip(1).max_by_key(|width| **width);
+        match widest.filter(|width| **width > FEWEST) {
+            Some(width) => *width -= 1,
+            None => break,
+        }
+    }
+    widths
 }
 
 fn cell(key: Column, value: &Value, letter: char) -> String {

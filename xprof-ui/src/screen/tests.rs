@@ -132,6 +132,20 @@ fn a_table_of_80_columns() {
     assert!(lines[9].starts_with("? help  q quit  Enter look into  f flame graph"), "{}", lines[9]);
 }
 
+/// Domains on a serial console: what stands before a symbol gives way to it.
+#[test]
+fn a_symbol_has_room_in_80_columns() {
+    let keys = [Column::Domain, Column::Comm, Column::Dso, Column::Symbol];
+    let values = ["Domain-0", "Domain-0", "[guest.kernel.kallsyms.1]", "finish_task_switch"].map(text).to_vec();
+    let rows = vec![Row { values, letter: 'k', samples: 1, period: 1000, children: 1000, ..Row::default() }];
+    let mut state = State::new(Able { keys: keys.to_vec(), ..able() }, "xprof top: all domains");
+    let trails = vec![vec![vec![1; 60]]];
+    state.give(&state.ask(), Page::Table { profile: profile_of(vec![("domain-clock", rows)], &keys), trails });
+    let line = drawn(&mut state, 80, 10)[3].clone();
+    assert!(line.ends_with("  Domain-0  Domain-0  [guest.kernel.kall  [k] finish_task_swit"), "{line}");
+    assert!(drawn(&mut state, 140, 10)[3].ends_with("  [guest.kernel.kallsyms.1  [k] finish_task_switch"));
+}
+
 #[test]
 fn a_trail_is_drawn_to_its_own_height() {
     let of = |unicode, trail: &[u64], width| {

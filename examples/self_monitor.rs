@@ -18,14 +18,19 @@ fn work(rounds: u64) {
     }
 }
 
-/// What a loop of twice the rounds counts more than one of `rounds`: that many rounds, and nothing of the reads.
-fn one_loop(rounds: u64, mut count: impl FnMut() -> std::io::Result<u64>) -> std::io::Result<u64> {
+/// What is counted from one read to the next, with so many rounds between. Never inlined: whatever else is between the reads is
+/// the same instructions each time.
+#[inline(never)]
+fn with_rounds(rounds: u64, count: &mut dyn FnMut() -> std::io::Result<u64>) -> std::io::Result<u64> {
     let before = count()?;
     work(rounds);
-    let between = count()?;
-    work(2 * rounds);
-    let after = count()?;
-    Ok((after - between).wrapping_sub(between - before))
+    Ok(count()?.wrapping_sub(before))
+}
+
+/// What twice the rounds count more than `rounds`: that many rounds, and nothing of the reads.
+fn one_loop(rounds: u64, count: &mut dyn FnMut() -> std::io::Result<u64>) -> std::io::Result<u64> {
+    let once = with_rounds(rounds, count)?;
+    Ok(with_rounds(2 * rounds, count)?.wrapping_sub(once))
 }
 
 /// Why user space does not read a counter.
@@ -52,8 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Way::UserSpace => println!("{name} is read from user space"),
         Way::SystemCall => println!("{name} is read by system calls: {}", why()),
     }
-    let loops =
-        [one_loop(rounds, || Ok(counter.read()?.value))?, one_loop(rounds, || Ok(counter.read_by_call()?.value))?];
+    let loops = [
+        one_loop(rounds, &mut || Ok(counter.read()?.value))?,
+        one_loop(rounds, &mut || Ok(counter.read_by_call()?.value))?,
+    ];
     println!("{rounds} rounds: {}, by system calls {}", loops[0], loops[1]);
 
     let mut pairs = Vec::with_capacity(PAIRS);

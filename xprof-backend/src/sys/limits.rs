@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// The calling thread alone, and not what it starts: `policy` of its `sched` file is the kernel's word.
+    /// The calling thread alone, and not what it starts: the kernel's word is `policy`, field 41 of `/proc/thread-self/stat`.
     #[test]
     fn only_the_thread_that_asks_runs_at_once() {
         let policy = || {

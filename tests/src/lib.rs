@@ -2,6 +2,7 @@
 //!
 //! These tests really record: they need root, Linux, perf and gcc (`tests/run` installs them).
 
+pub mod control;
 pub mod oracle;
 
 use std::path::{Path, PathBuf};

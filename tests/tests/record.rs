@@ -1,11 +1,12 @@
 //! `xprof record` against perf: the same work gives the same samples, and perf reads every file without a complaint.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use xprof_tests::control::Control;
 use xprof_tests::{compile, run, stdout, tree, xprof};
 
 /// A folder of its own for each test, with `touch` in it.
@@ -245,26 +246,17 @@ fn a_duration_ends_command_and_machine() {
 #[test]
 fn control_turns_events_on_and_off_and_answers() {
     let lab = Lab::new();
-    stdout(Command::new("mkfifo").args(["ctl", "ack"]).current_dir(lab.dir.path()));
+    let mut control = Control::new(lab.dir.path());
     let child = busy(&lab, &["-D", "-1", "--control", "fifo:ctl,ack"]);
-    let mut commands = fs::OpenOptions::new().read(true).write(true).open(lab.path("ctl")).unwrap();
-    let answers = fs::OpenOptions::new().read(true).write(true).open(lab.path("ack")).unwrap();
-    let mut answers = BufReader::new(answers);
-    let mut say = |command: &str| {
-        commands.write_all(format!("{command}\n").as_bytes()).unwrap();
-        let mut line = String::new();
-        answers.read_line(&mut line).unwrap();
-        assert_eq!(line, "ack\n", "{command}");
-    };
-    say("ping");
+    control.say("ping");
     std::thread::sleep(Duration::from_millis(400));
     let before = Instant::now();
-    say("enable");
+    control.say("enable");
     std::thread::sleep(Duration::from_millis(500));
-    say("disable");
+    control.say("disable");
     let enabled = before.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_millis(400));
-    say("stop");
+    control.say("stop");
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 0);
     let times = lab.script("perf.data", "time");

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use xprof_tests::control::Control;
 use xprof_tests::{compile, run, stdout, tree, xprof};
 
 /// `programs/threads.c`, its threads waiting.
@@ -62,9 +63,7 @@ fn every_one_of_thousands_of_threads_is_measured() {
     // Two descriptors for each thread and CPU.
     let threads = 4000 / cpus;
     let mut waiting = Waiting::start(dir.path(), threads);
-    stdout(Command::new("mkfifo").args(["ctl", "ack"]).current_dir(dir.path()));
-    let open = |name: &str| fs::OpenOptions::new().read(true).write(true).open(path(name)).unwrap();
-    let (mut commands, mut answers) = (open("ctl"), BufReader::new(open("ack")));
+    let mut control = Control::new(dir.path());
     let recorder = Command::new("prlimit")
         .arg("--nofile=1024:")
         .arg(xprof())
@@ -74,16 +73,10 @@ fn every_one_of_thousands_of_threads_is_measured() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut say = |command: &str| {
-        commands.write_all(format!("{command}\n").as_bytes()).unwrap();
-        let mut line = String::new();
-        answers.read_line(&mut line).unwrap();
-        assert_eq!(line, "ack\n", "{command}");
-    };
     // An answer comes when every event is open.
-    say("ping");
+    control.say("ping");
     waiting.touch();
-    say("stop");
+    control.say("stop");
     let output = recorder.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
@@ -124,15 +117,14 @@ fn too_many_threads_for_the_limit() {
     {
         assert!(message.contains(words), "{words:?} is not in: {message}");
     }
-    stdout(Command::new("mkfifo").arg("ctl").current_dir(dir.path()));
-    let mut commands = fs::OpenOptions::new().read(true).write(true).open(dir.path().join("ctl")).unwrap();
+    let mut control = Control::new(dir.path());
     let all = ["record", "-a", "-e", "page-faults:u", "-c", "1", "-o", "all", "--control", "fifo:ctl"];
     let mut recorder = limited(&all).stderr(Stdio::null()).spawn().unwrap();
     while !dir.path().join("all").exists() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     waiting.touch();
-    commands.write_all(b"stop\n").unwrap();
+    control.send("stop");
     assert!(recorder.wait().unwrap().success());
     let report = ["report", "-i", "all", "--pid", &pid, "--symbol", "touch", "-s", "tid", "--format", "csv"];
     let rows = stdout(Command::new(xprof()).args(report).current_dir(dir.path()));

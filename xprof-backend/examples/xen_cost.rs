@@ -1,8 +1,8 @@
 //! What a sample of a domain costs, in dom0: `xen_cost [TICKS]` with eight busy vCPUs (or whatever there are).
 //!
 //! Prints the medians of a null hypercall (xen_version through the same descriptor), of a sample without stack, and of one
-//! with a stack from a warm cache, taken in turns; and what a guest that has a pCPU for itself loses by one look at its
-//! registers: the time by which its cpu_time falls behind the clock.
+//! with a stack from a warm cache, taken in turns; and, when there is one vCPU that has a pCPU for itself, what it loses by one look at
+//! its registers: the time by which its cpu_time falls behind the clock.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use xprof_backend::xen::guest_form::{Domain, DomainKind, GuestForm, Options};
 use xprof_backend::xen::host::Host;
 use xprof_backend::xen::tick::{Ticks, Vcpu};
 
-/// Time between two ticks: every vCPU has run since.
-const BETWEEN: Duration = Duration::from_millis(40);
+/// Time between two ticks: every vCPU has run since, eight on one pCPU too.
+const BETWEEN: Duration = Duration::from_millis(120);
 /// Looks at one vCPU, one after the other.
 const LOOKS: usize = 2000;
 
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("sample with stack {stack:.1} us, ratio {:.2}", stack / null);
 
     // One vCPU alone on its pCPU: how far its cpu_time falls behind while it is looked at.
-    let Some(vcpu) = vcpus.first() else { return Ok(()) };
+    let [vcpu] = &vcpus[..] else { return Ok(()) };
     let mut behind = |looks: usize| -> Result<(f64, f64), Box<dyn std::error::Error>> {
         let (mut infos, mut contexts) = (Vec::new(), Vec::new());
         let began = Instant::now();

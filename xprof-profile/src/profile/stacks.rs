@@ -7,10 +7,11 @@ use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
 use super::cells::{Cell, Sum};
+use super::fold::Fold;
 use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
 use super::names::{FunctionId, FunctionName, Names, Wanted};
-use super::rows::{Fold, Unnamed};
+use super::rows::Unnamed;
 use super::times::Times;
 use crate::symbols::Symbolizer;
 use crate::timeline::ModuleId;

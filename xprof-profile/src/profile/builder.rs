@@ -306,7 +306,7 @@ impl Builder {
             frame = self.frames.frame(&self.timeline, pid, mode, FrameAddr::Ip(view.ip()));
         }
         if wanted.stacks {
-            stack = self.frames.stack(&self.timeline, pid, mode, frame, view.callchain(), link);
+            stack = self.frames.stack(&self.timeline, (pid, mode), (frame, view.ip()), view.callchain(), link);
         }
         let cpu = if wanted.cpu && sample_type & bit::CPU != 0 { view.cpu() } else { u32::MAX };
         Cell { event: raw.event, thread, frame: frame.0, stack: stack.0, cpu, origin, cgroup: 0 }

@@ -68,6 +68,8 @@ pub(super) struct Cells {
     index: FxHashMap<Cell, u32>,
     /// Index of a cell plus one; 0 in an empty slot.
     memo: Vec<(Spot, u32)>,
+    /// Something is remembered.
+    remembers: bool,
 }
 
 impl Cells {
@@ -79,6 +81,7 @@ impl Cells {
             completed: FxHashMap::default(),
             index: FxHashMap::default(),
             memo: vec![(Spot::default(), 0); SLOTS],
+            remembers: false,
         }
     }
 
@@ -122,11 +125,15 @@ impl Cells {
     /// Samples of this spot belong to this cell.
     pub(super) fn remember(&mut self, spot: Spot, index: u32) {
         self.memo[spot.slot()] = (spot, index.saturating_add(1));
+        self.remembers = true;
     }
 
     /// The timeline has changed: no spot is known any more.
     pub(super) fn forget(&mut self) {
-        self.memo.fill((Spot::default(), 0));
+        // Side-band records come in crowds.
+        if std::mem::take(&mut self.remembers) {
+            self.memo.fill((Spot::default(), 0));
+        }
     }
 
     fn count(&mut self, index: u32, period: u64) {

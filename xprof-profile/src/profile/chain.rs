@@ -64,16 +64,8 @@ pub fn walk(
                 // A second marker of the user half says how its outer frames are known: they are return addresses.
                 is_ip = !(entry == context::USER && in_user);
                 in_user = entry == context::USER;
-                mode = match entry {
-                    context::HV => Mode::Hypervisor,
-                    context::KERNEL => Mode::Kernel,
-                    context::USER => Mode::User,
-                    context::GUEST_KERNEL => Mode::GuestKernel,
-                    context::GUEST_USER => Mode::GuestUser,
-                    // What follows is a cookie, for a record that comes later.
-                    context::USER_DEFERRED => Mode::Unknown,
-                    _ => return Some(Err(UnknownMarker)),
-                };
+                let Some(marked) = marked(entry) else { return Some(Err(UnknownMarker)) };
+                mode = marked;
                 continue;
             }
             if !std::mem::take(&mut is_ip) {
@@ -85,6 +77,32 @@ pub fn walk(
             return Some(Ok((mode, FrameAddr::Ip(entry))));
         }
     })
+}
+
+/// The mode that a marker begins.
+fn marked(marker: u64) -> Option<Mode> {
+    Some(match marker {
+        context::HV => Mode::Hypervisor,
+        context::KERNEL => Mode::Kernel,
+        context::USER => Mode::User,
+        context::GUEST_KERNEL => Mode::GuestKernel,
+        context::GUEST_USER => Mode::GuestUser,
+        // What follows is a cookie, for a record that comes later.
+        context::USER_DEFERRED => Mode::Unknown,
+        _ => return None,
+    })
+}
+
+/// How many entries of a chain say nothing but that a sample of this mode is at `ip`, and a number for what else [`walk`] has
+/// learnt from them: a mode, or the lower half of a marker. `None` where a chain begins with something else.
+pub(super) fn leaf_of(mode: Mode, ip: u64, chain: Callchain<'_>) -> Option<(usize, u32)> {
+    let mut entries = chain.iter();
+    let first = entries.next().filter(|_| ip < context::MAX)?;
+    if first == ip {
+        return Some((1, mode as u32));
+    }
+    let is_leaf = marked(first) == Some(mode) && entries.next() == Some(ip);
+    is_leaf.then_some((2, first as u32))
 }
 
 /// Whether a chain is of a stack that was larger than its copy and was completed: its user half has a second marker, where
@@ -154,6 +172,22 @@ mod tests {
                 Ok((Mode::User, Ip(5))),
             ]
         );
+    }
+
+    #[test]
+    fn a_chain_begins_with_its_leaf_or_with_something_else() {
+        let of = |mode, ip, entries: &[u64]| {
+            let bytes: Vec<u8> = entries.iter().flat_map(|e| e.to_ne_bytes()).collect();
+            leaf_of(mode, ip, Callchain::of_bytes(&bytes, ByteOrder::NATIVE))
+        };
+        let kernel = context::KERNEL as u32;
+        assert_eq!(of(Mode::Kernel, 9, &[context::KERNEL, 9, 8]), Some((2, kernel)));
+        assert_eq!(of(Mode::User, 9, &[9, 8]), Some((1, Mode::User as u32)));
+        assert_eq!(of(Mode::User, 9, &[context::KERNEL, 9, 8]), None, "another mode");
+        assert_eq!(of(Mode::Kernel, 9, &[context::KERNEL, 8]), None, "another address");
+        assert_eq!(of(Mode::Kernel, 9, &[context::KERNEL]), None);
+        assert_eq!(of(Mode::Kernel, 9, &[]), None);
+        assert_eq!(of(Mode::Kernel, context::KERNEL, &[context::KERNEL, 8]), None, "a marker is no address");
     }
 
     #[test]

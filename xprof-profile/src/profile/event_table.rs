@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 use rustc_hash::FxHashMap;
 
 use super::cells::{Cell, Sum};
-use super::fold::{Fold, RowSpot};
-use super::frames::{FrameId, StackId};
+use super::fold::{CellSpot, Fold, RowSpot};
+use super::frames::{CallersId, FrameId, StackId};
 use super::key::{Key, Value};
 use super::names::{FunctionId, Names};
 use super::rows::Row;
@@ -18,6 +18,10 @@ pub(super) struct EventTable {
     index: FxHashMap<Vec<Value>, usize>,
     /// Rows that were found already.
     found: FxHashMap<RowSpot, usize>,
+    /// The rows of the callers of a stack, each once, by the cell's part of their spots: where in `callers` they stand. What calls a
+    /// leaf is the same for nearly all of its addresses, and from one slice of `top` to the next.
+    of_callers: FxHashMap<(CellSpot, CallersId), (u32, u32)>,
+    callers: Vec<u32>,
     pub(super) rows: Vec<Row>,
     /// By row: the number of the stack that it was counted with last. A set for each stack took longer than all else.
     counted: Vec<u32>,
@@ -41,12 +45,14 @@ impl EventTable {
 
     /// Whether rows were found by more than `most` numbers.
     pub(super) fn is_crowded(&self, most: usize) -> bool {
-        self.found.len() > most
+        self.found.len().max(self.callers.len() / 8) > most
     }
 
     /// The numbers that rows were found by mean something else from now on.
     pub(super) fn forget(&mut self) {
         self.found.clear();
+        self.of_callers.clear();
+        self.callers.clear();
     }
 
     pub(super) fn row(&mut self, fold: &mut Fold<'_>, cell: &Cell, spot: RowSpot) -> usize {
@@ -93,18 +99,48 @@ impl EventTable {
         if !has_children {
             return;
         }
+        let (builder, names) = (fold.builder, fold.names);
+        let Some((leaf, callers)) = builder.frames.frames_of(StackId(cell.stack)).split_first() else { return };
+        let (from, to) = self.rows_of(fold, cell, spot, callers);
         // A row counts a stack once, however often it recurs in it.
         self.begin_counting();
         self.counts(own);
-        let (builder, names) = (fold.builder, fold.names);
-        for place in expand(names, builder.frames.frames_of(StackId(cell.stack))) {
+        for place in expand(names, std::slice::from_ref(leaf)) {
             let row = self.row(fold, cell, spot.at(names, place));
-            if self.counts(row)
-                && let Some(row) = self.rows.get_mut(row)
-            {
-                row.children = row.children.saturating_add(sum.period);
+            self.add_children(row, sum.period);
+        }
+        for at in from..to {
+            let Some(&row) = self.callers.get(at as usize) else { break };
+            self.add_children(row as usize, sum.period);
+        }
+    }
+
+    /// Adds to a row that the stack has not been counted with yet.
+    fn add_children(&mut self, row: usize, period: u64) {
+        if self.counts(row)
+            && let Some(row) = self.rows.get_mut(row)
+        {
+            row.children = row.children.saturating_add(period);
+        }
+    }
+
+    /// Where the rows of a cell's callers stand in `callers`.
+    fn rows_of(&mut self, fold: &mut Fold<'_>, cell: &Cell, spot: RowSpot, callers: &[FrameId]) -> (u32, u32) {
+        let key = (spot.cell, fold.builder.frames.callers_of(StackId(cell.stack)));
+        if let Some(&known) = self.of_callers.get(&key) {
+            return known;
+        }
+        let from = self.callers.len() as u32;
+        self.begin_counting();
+        for place in expand(fold.names, callers) {
+            let row = self.row(fold, cell, spot.at(fold.names, place));
+            if self.counts(row) {
+                self.callers.push(row as u32);
             }
         }
+        let place = (from, self.callers.len() as u32);
+        self.of_callers.insert(key, place);
+        place
     }
 
     /// From here on no row was counted.

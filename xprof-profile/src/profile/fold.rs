@@ -93,17 +93,17 @@ impl<'a> Fold<'a> {
     }
 
     /// What decides a row, in numbers: two times the same means the same row. The name of a thread may come late, so it is
-    /// part of it. This is the cell's part; [`RowSpot::at`] adds the frame's.
+    /// part of it. This is of the cell's own frame; [`RowSpot::at`] is of another one.
     pub(super) fn spot(&self, cell: &Cell) -> RowSpot {
         let has = |key| self.keys.contains(&key);
         let comm = self.builder.timeline.tasks().key(ThreadId(cell.thread)).comm;
-        RowSpot {
+        let of_cell = CellSpot {
             thread: (if has(Key::Pid) || has(Key::Tid) || has(Key::For) { cell.thread } else { 0 }, comm),
-            code: (FrameId(cell.frame), None),
             cpu: if has(Key::Cpu) { cell.cpu } else { 0 },
             origin: if has(Key::Domain) || has(Key::Vcpu) || has(Key::For) { cell.origin } else { 0 },
             cgroup: if has(Key::Cgroup) { cell.cgroup } else { 0 },
-        }
+        };
+        RowSpot { cell: of_cell, code: (FrameId(cell.frame), None) }
     }
 
     fn value(&mut self, key: Key, cell: &Cell, frame: FrameId, inlined: Option<FunctionId>) -> Value {
@@ -169,8 +169,14 @@ impl<'a> Fold<'a> {
 /// See [`Fold::spot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RowSpot {
-    thread: (u32, ThreadName),
+    pub(super) cell: CellSpot,
     pub(super) code: (FrameId, Option<FunctionId>),
+}
+
+/// The part of a [`RowSpot`] that is the same for all frames of a cell's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CellSpot {
+    thread: (u32, ThreadName),
     cpu: u32,
     origin: u32,
     cgroup: u64,

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use rustc_hash::FxHashMap;
 use xprof_perfdata::sample::Callchain;
 
-use super::chain::{FrameAddr, is_completed, walk};
+use super::chain::{FrameAddr, is_completed, leaf_of, walk};
 use crate::timeline::{Mode, ModuleId, Modules, Place, Timeline};
 
 /// Most entries that a cache of resolved addresses or chains keeps; past it the cache starts anew.
@@ -18,6 +18,18 @@ pub struct FrameId(pub u32);
 /// A stack, leaf first. Dense from 0; 0 is the empty stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(pub u32);
+
+/// The frames of a stack but for the leaf. Dense from 0; 0 has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CallersId(u32);
+
+/// A stack's frames, leaf first, as they stand in the list of frames, and the number of its callers.
+#[derive(Clone, Copy, Debug)]
+struct Whole {
+    from: u32,
+    to: u32,
+    callers: CallersId,
+}
 
 /// A key that is already a good hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +61,13 @@ pub struct Frames {
     by_place: FxHashMap<Place, FrameId>,
     resolved: FxHashMap<(u32, u64), FrameId>,
     frames: Vec<FrameId>,
-    stacks: Vec<(u32, u32)>,
-    by_frames: FxHashMap<Box<[FrameId]>, StackId>,
-    /// With each, whether it is one that was completed.
-    chains: std::collections::HashMap<ChainHash, (StackId, bool), BuildHasherDefault<Identity>>,
+    stacks: Vec<Whole>,
+    by_leaf: FxHashMap<(FrameId, CallersId), StackId>,
+    /// By callers: where they stand in `frames`.
+    callers: Vec<(u32, u32)>,
+    by_frames: FxHashMap<Box<[FrameId]>, CallersId>,
+    /// The callers of chains without their leaf, of which there are many more; and whether the stack is one that was completed.
+    chains: std::collections::HashMap<ChainHash, (CallersId, bool), BuildHasherDefault<Identity>>,
     was_completed: bool,
     scratch: Vec<FrameId>,
 }
@@ -61,7 +76,8 @@ impl Frames {
     /// Only the empty stack.
     pub fn new() -> Frames {
         let mut frames = Frames::default();
-        frames.stack_of(&[]);
+        let callers = frames.callers_of_frames(&[]);
+        frames.stacks.push(Whole { from: 0, to: 0, callers });
         frames
     }
 
@@ -94,53 +110,81 @@ impl Frames {
     }
 
     fn stack_of(&mut self, frames: &[FrameId]) -> StackId {
+        match frames.split_first() {
+            Some((&leaf, callers)) => {
+                let callers = self.callers_of_frames(callers);
+                self.with_leaf(leaf, callers)
+            }
+            None => StackId(0),
+        }
+    }
+
+    fn callers_of_frames(&mut self, frames: &[FrameId]) -> CallersId {
         if let Some(&id) = self.by_frames.get(frames) {
             return id;
         }
-        let id = StackId(self.stacks.len() as u32);
-        let start = self.frames.len() as u32;
+        let id = CallersId(self.callers.len() as u32);
+        let from = self.frames.len() as u32;
         self.frames.extend_from_slice(frames);
-        self.stacks.push((start, self.frames.len() as u32));
+        self.callers.push((from, self.frames.len() as u32));
         self.by_frames.insert(frames.into(), id);
         id
     }
 
-    /// The stack of a sample: its chain with the context markers taken out, the leaf being the sample's own frame.
+    fn with_leaf(&mut self, leaf: FrameId, callers: CallersId) -> StackId {
+        let next = StackId(self.stacks.len() as u32);
+        let id = *self.by_leaf.entry((leaf, callers)).or_insert(next);
+        if id == next {
+            let (start, end) = self.callers.get(callers.0 as usize).copied().unwrap_or((0, 0));
+            let from = self.frames.len() as u32;
+            self.frames.push(leaf);
+            self.frames.extend_from_within(start as usize..end as usize);
+            self.stacks.push(Whole { from, to: self.frames.len() as u32, callers });
+        }
+        id
+    }
+
+    /// The stack of a sample: its chain with the context markers taken out, the leaf being the sample's own frame, at `ip`.
     ///
     /// `link` is arm64's link register ([`walk`]). Where it is stale the stack gets a second frame of the leaf's function,
     /// never a wrong one.
     pub fn stack(
         &mut self,
         timeline: &Timeline,
-        pid: u32,
-        mode: Mode,
-        leaf: FrameId,
+        (pid, mode): (u32, Mode),
+        (leaf, ip): (FrameId, u64),
         chain: Callchain<'_>,
         link: Option<u64>,
     ) -> StackId {
+        /// Above all modes, below all markers.
+        const OF_A_LEAF: u32 = 16;
         let epochs = [timeline.epoch(pid, Mode::User), timeline.epoch(pid, Mode::Kernel)];
-        let (first, second) = chain_hash(chain.as_bytes(), link, [leaf.0, epochs[0], epochs[1]]);
+        // Nearly every chain begins with the leaf. What stands behind it has the same meaning behind any other leaf of the mode.
+        let begin = leaf_of(mode, ip, chain);
+        let (bytes, begun) = match begin {
+            Some((entries, begun)) => (chain.as_bytes().get(entries * 8..).unwrap_or_default(), begun),
+            None => (chain.as_bytes(), OF_A_LEAF + leaf.0),
+        };
+        let (first, second) = chain_hash(bytes, link, [begun, epochs[0], epochs[1]]);
         let key = ChainHash(first, second);
-        if let Some(&(id, completed)) = self.chains.get(&key) {
+        if let Some(&(callers, completed)) = self.chains.get(&key) {
             self.was_completed = completed;
-            return id;
+            return self.with_leaf(leaf, callers);
         }
         let mut frames = std::mem::take(&mut self.scratch);
         frames.clear();
         for (mode, addr) in walk(mode, chain, link).filter_map(Result::ok) {
             frames.push(self.frame(timeline, pid, mode, addr));
         }
-        if frames.first() != Some(&leaf) {
-            frames.insert(0, leaf);
-        }
-        let id = self.stack_of(&frames);
+        let callers = if frames.first() == Some(&leaf) { &frames[1..] } else { &frames };
+        let callers = self.callers_of_frames(callers);
         self.scratch = frames;
         if self.chains.len() >= CACHE_MAX {
             self.chains.clear();
         }
         self.was_completed = is_completed(chain);
-        self.chains.insert(key, (id, self.was_completed));
-        id
+        self.chains.insert(key, (callers, self.was_completed));
+        self.with_leaf(leaf, callers)
     }
 
     /// Whether the chain of the last stack was larger than its copy, and was completed.
@@ -160,15 +204,13 @@ impl Frames {
 
     /// Drops all stacks but these, and gives them their new numbers.
     pub(super) fn keep_stacks<'a>(&mut self, used: impl Iterator<Item = &'a mut u32>) {
-        let old = std::mem::take(self);
-        let (places, by_place, resolved) = (old.places, old.by_place, old.resolved);
-        *self = Frames { places, by_place, resolved, ..Frames::new() };
+        let mut old = std::mem::take(self);
+        let take = std::mem::take::<FxHashMap<_, _>>;
+        let (places, by_place) = (std::mem::take(&mut old.places), std::mem::take(&mut old.by_place));
+        *self = Frames { places, by_place, resolved: take(&mut old.resolved), ..Frames::new() };
         let mut moved: FxHashMap<u32, u32> = FxHashMap::default();
         for stack in used {
-            let new = *moved.entry(*stack).or_insert_with(|| {
-                let (start, end) = old.stacks.get(*stack as usize).copied().unwrap_or((0, 0));
-                self.stack_of(old.frames.get(start as usize..end as usize).unwrap_or(&[])).0
-            });
+            let new = *moved.entry(*stack).or_insert_with(|| self.stack_of(old.frames_of(StackId(*stack))).0);
             *stack = new;
         }
     }
@@ -188,8 +230,13 @@ impl Frames {
 
     /// The frames of a stack, leaf first.
     pub fn frames_of(&self, id: StackId) -> &[FrameId] {
-        let (start, end) = self.stacks.get(id.0 as usize).copied().unwrap_or((0, 0));
-        self.frames.get(start as usize..end as usize).unwrap_or(&[])
+        let Some(whole) = self.stacks.get(id.0 as usize) else { return &[] };
+        self.frames.get(whole.from as usize..whole.to as usize).unwrap_or(&[])
+    }
+
+    /// What the frames of a stack but for its leaf are known as.
+    pub(super) fn callers_of(&self, id: StackId) -> CallersId {
+        self.stacks.get(id.0 as usize).map_or(CallersId(0), |whole| whole.callers)
     }
 }
 
@@ -255,14 +302,14 @@ mod tests {
         let kernel = 0xffff_ffff_8100_0000;
         let leaf = frames.frame(&timeline, 1, Mode::Kernel, FrameAddr::Ip(kernel));
         let chain = chain(&[context::KERNEL, kernel, kernel + 9, context::USER, 0x1000, 0x2000]);
-        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain), None);
+        let stack = frames.stack(&timeline, (1, Mode::Kernel), (leaf, kernel), of(&chain), None);
         let places: Vec<_> = frames.frames_of(stack).iter().map(|&f| frames.place(f)).collect();
         let at = |mode, addr| Place { module: crate::timeline::Modules::unknown(mode), addr };
         assert_eq!(
             places,
             [at(Mode::Kernel, kernel), at(Mode::Kernel, kernel + 8), at(Mode::User, 0x1000), at(Mode::User, 0x1fff)]
         );
-        assert_eq!(frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain), None), stack);
+        assert_eq!(frames.stack(&timeline, (1, Mode::Kernel), (leaf, kernel), of(&chain), None), stack);
     }
 
     #[test]
@@ -271,7 +318,7 @@ mod tests {
         let leaf = frames.frame(&timeline, 1, Mode::User, FrameAddr::Ip(0x1000));
         let chain = chain(&[context::USER, 0x1000, 0x3000]);
         let mut addresses = |link| {
-            let stack = frames.stack(&timeline, 1, Mode::User, leaf, of(&chain), link);
+            let stack = frames.stack(&timeline, (1, Mode::User), (leaf, 0x1000), of(&chain), link);
             frames.frames_of(stack).iter().map(|&f| frames.place(f).addr).collect::<Vec<_>>()
         };
         assert_eq!(addresses(None), [0x1000, 0x2fff]);
@@ -284,17 +331,40 @@ mod tests {
         let (mut frames, timeline) = (Frames::new(), Timeline::new(&[]));
         let leaf = frames.frame(&timeline, 1, Mode::User, FrameAddr::Ip(0x1000));
         let chains = [0x2000, 0x3000, 0x4000].map(|caller| chain(&[context::USER, 0x1000, caller]));
-        let stack =
-            |frames: &mut Frames, at: usize| frames.stack(&timeline, 1, Mode::User, leaf, of(&chains[at]), None);
+        let stack = |frames: &mut Frames, at: usize| {
+            frames.stack(&timeline, (1, Mode::User), (leaf, 0x1000), of(&chains[at]), None)
+        };
         let ids = [0, 1, 2].map(|at| stack(&mut frames, at));
         let of_third = frames.frames_of(ids[2]).to_vec();
         let mut used = [ids[2].0, 0, ids[2].0];
         frames.keep_stacks(used.iter_mut());
         assert_eq!(used, [1, 0, 1]);
-        assert_eq!((frames.frames_of(StackId(1)), frames.size()), (&of_third[..], 2));
+        // Its two frames, and its one caller as those of stacks to come.
+        assert_eq!((frames.frames_of(StackId(1)), frames.size()), (&of_third[..], 3));
         // Frames keep their numbers, and chains are found again.
         assert_eq!(frames.frame(&timeline, 1, Mode::User, FrameAddr::Ip(0x1000)), leaf);
         assert_eq!((stack(&mut frames, 2), stack(&mut frames, 0)), (StackId(1), StackId(2)));
+    }
+
+    #[test]
+    fn stacks_that_differ_in_their_leaves_have_the_same_callers() {
+        let (mut frames, timeline) = (Frames::new(), Timeline::new(&[]));
+        let mut stack = |ip: u64, entries: &[u64]| {
+            let leaf = frames.frame(&timeline, 1, Mode::User, FrameAddr::Ip(ip));
+            let id = frames.stack(&timeline, (1, Mode::User), (leaf, ip), of(&chain(entries)), None);
+            let addresses: Vec<u64> = frames.frames_of(id).iter().map(|&frame| frames.place(frame).addr).collect();
+            (id, frames.callers_of(id), addresses)
+        };
+        let first = stack(0x1000, &[context::USER, 0x1000, 0x3000]);
+        let second = stack(0x1008, &[context::USER, 0x1008, 0x3000]);
+        assert_eq!((&first.2[..], &second.2[..]), (&[0x1000, 0x2fff][..], &[0x1008, 0x2fff][..]));
+        assert_eq!(first.1, second.1);
+        assert_ne!(first.0, second.0);
+        // Without the leaf in front an address is a leaf's in one chain and a return address in the other.
+        let bare = stack(0x3000, &[context::USER, 0x3000]);
+        let with = stack(0x1000, &[context::USER, 0x3000]);
+        assert_eq!((&bare.2[..], &with.2[..]), (&[0x3000][..], &[0x1000, 0x3000][..]));
+        assert_eq!(stack(0x1000, &[context::USER, 0x1000, 0x3000]), first);
     }
 
     #[test]
@@ -302,7 +372,7 @@ mod tests {
         let timeline = Timeline::new(&[]);
         let mut frames = Frames::new();
         let leaf = frames.frame(&timeline, 1, Mode::Kernel, FrameAddr::Ip(77));
-        let stack = frames.stack(&timeline, 1, Mode::Kernel, leaf, of(&chain(&[context::USER, 0x1000])), None);
+        let stack = frames.stack(&timeline, (1, Mode::Kernel), (leaf, 77), of(&chain(&[context::USER, 0x1000])), None);
         assert_eq!(frames.frames_of(stack)[0], leaf);
         assert_eq!(frames.frames_of(stack).len(), 2);
     }

@@ -46,8 +46,44 @@ struct Part {
     children: u64,
 }
 
+impl Part {
+    fn is_nothing(&self) -> bool {
+        self.children == 0 && self.samples == 0
+    }
+}
+
 /// What the last slices gave to a row; the newest last.
-type Trail = VecDeque<Part>;
+#[derive(Debug, Default)]
+struct Trail {
+    parts: VecDeque<Part>,
+    /// How many of the newest gave nothing.
+    silent: usize,
+}
+
+impl Trail {
+    fn push(&mut self, part: Part) {
+        self.silent = if part.is_nothing() { self.silent.saturating_add(1) } else { 0 };
+        if self.parts.len() == SLICES {
+            self.parts.pop_front();
+        }
+        self.parts.push_back(part);
+    }
+
+    /// Nothing came in any slice that is kept.
+    fn is_idle(&self) -> bool {
+        self.silent >= self.parts.len()
+    }
+
+    /// The sum of the last slices; `None` when nothing came in them.
+    fn sum(&self, window: usize) -> Option<Part> {
+        let sum = |sum: Part, part: &Part| Part {
+            samples: sum.samples + part.samples,
+            period: sum.period.saturating_add(part.period),
+            children: sum.children.saturating_add(part.children),
+        };
+        (self.silent < window).then(|| self.parts.iter().rev().take(window).fold(Part::default(), sum))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Slice {
@@ -73,32 +109,25 @@ impl LiveTable {
         for (row, trail) in self.table.rows.iter_mut().zip(&mut self.trails) {
             let part = Part { samples: row.samples, period: row.period, children: row.children };
             (row.samples, row.period, row.children) = (0, 0, 0);
-            push(trail, part);
+            trail.push(part);
         }
         let Sum { samples, period } = std::mem::take(&mut self.table.total);
-        push(&mut self.totals, Part { samples, period, children: period });
+        self.totals.push(Part { samples, period, children: period });
     }
 
     /// Rows that had nothing in any slice that is kept.
     fn idle(&self) -> usize {
-        self.trails.iter().filter(|trail| is_idle(trail)).count()
+        self.trails.iter().filter(|trail| trail.is_idle()).count()
     }
 
     /// Drops the idle rows.
     fn sweep(&mut self) {
         let (rows, trails) = (std::mem::take(&mut self.table.rows), std::mem::take(&mut self.trails));
-        let left: Vec<(Row, Trail)> = rows.into_iter().zip(trails).filter(|(_, trail)| !is_idle(trail)).collect();
+        let left: Vec<(Row, Trail)> = rows.into_iter().zip(trails).filter(|(_, trail)| !trail.is_idle()).collect();
         let (rows, trails) = left.into_iter().unzip();
         self.table = EventTable::of_rows(rows);
         self.trails = trails;
     }
-}
-
-fn push(trail: &mut Trail, part: Part) {
-    if trail.len() == SLICES {
-        trail.pop_front();
-    }
-    trail.push_back(part);
 }
 
 /// The sums of all maps.
@@ -110,19 +139,6 @@ fn added<'a, K: Copy + Eq + std::hash::Hash + 'a>(
         *sums.entry(key).or_default() += count;
     }
     sums
-}
-
-fn is_idle(trail: &Trail) -> bool {
-    trail.iter().all(|part| part.children == 0 && part.samples == 0)
-}
-
-/// The sum of the last slices.
-fn sum(trail: &Trail, window: usize) -> Part {
-    trail.iter().rev().take(window).fold(Part::default(), |sum, part| Part {
-        samples: sum.samples + part.samples,
-        period: sum.period.saturating_add(part.period),
-        children: sum.children.saturating_add(part.children),
-    })
 }
 
 /// A table and the trail of each of its rows.
@@ -233,6 +249,8 @@ impl Live {
             let stacks = self.slices.iter_mut().flat_map(|slice| &mut slice.cells).map(|(cell, _)| &mut cell.stack);
             self.builder.frames.keep_stacks(stacks);
             self.builder.books.iter_mut().for_each(Books::forget);
+            // Stacks have other numbers from now on.
+            self.tables.iter_mut().for_each(|live| live.table.forget());
         }
         for live in &mut self.tables {
             if live.table.is_crowded(CELLS_MAX) {
@@ -252,7 +270,7 @@ impl Live {
 
     /// Samples of the last `window` slices, of all events.
     pub fn samples(&self, window: usize) -> u64 {
-        self.tables.iter().map(|live| sum(&live.totals, window).samples).sum()
+        self.tables.iter().filter_map(|live| live.totals.sum(window)).map(|part| part.samples).sum()
     }
 
     /// Records that were lost, of all events.
@@ -293,22 +311,22 @@ impl Live {
         let truncated = added(self.last(window).map(|slice| &slice.truncated));
         let weight = |part: &Part| if self.has_children { part.children } else { part.period };
         for (index, (event, live)) in self.events.list().iter().zip(&self.tables).enumerate() {
-            let sums = live.trails.iter().map(|trail| sum(trail, window)).enumerate();
+            let sums = live.trails.iter().map(|trail| trail.sum(window)).enumerate();
             let mut heaviest: Vec<(usize, Part)> =
-                sums.filter(|(_, part)| part.samples > 0 || part.children > 0).collect();
+                sums.filter_map(|(at, sum)| Some((at, sum.filter(|sum| !sum.is_nothing())?))).collect();
             if heaviest.len() > most {
                 heaviest.select_nth_unstable_by_key(most, |(_, part)| std::cmp::Reverse(weight(part)));
                 heaviest.truncate(most);
             }
             let with_trail = |(at, Part { samples, period, children }): (usize, Part)| {
                 let row = Row { samples, period, children, ..live.table.rows.get(at)?.clone() };
-                Some((row, live.trails.get(at)?.iter().map(weight).collect()))
+                Some((row, live.trails.get(at)?.parts.iter().map(weight).collect()))
             };
             let mut rows: Vec<(Row, Vec<u64>)> = heaviest.into_iter().filter_map(with_trail).collect();
             rows.sort_by(|(a, _), (b, _)| Row::by_weight(a, b, self.has_children));
             let (rows, of_rows) = rows.into_iter().unzip();
             trails.push(of_rows);
-            let total = sum(&live.totals, window);
+            let total = live.totals.sum(window).unwrap_or_default();
             let lost = self.builder.lost.get(index).copied().map_or(0, LostCount::count);
             events.push(EventProfile {
                 name: event.name.clone(),

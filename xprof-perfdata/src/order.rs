@@ -309,12 +309,15 @@ impl Order {
         if !whole && !now && count == ready.len() {
             return None;
         }
+        // Where most of a window leaves, it is what stays behind that is copied: stack copies are large.
+        let mostly = !whole && owned_bytes > own.bytes.len() / 2;
         let mut batch = reuse.take().unwrap_or_default();
         batch.slots.clear();
         batch.swapped = self.swapped;
         batch.slots.reserve(count);
         let own = number.wrapping_sub(self.first) as usize;
-        if whole {
+        let taken = whole || mostly;
+        if taken {
             let bytes = std::mem::take(&mut self.windows[own].bytes);
             let old = std::mem::replace(&mut batch.bytes, bytes);
             self.recycle(old);
@@ -322,14 +325,14 @@ impl Order {
             batch.bytes.clear();
             copied += owned_bytes;
         }
-        // Stack copies are large: growing step by step would move them again and again.
+        // Growing step by step would move them again and again.
         batch.bytes.reserve(copied);
         for held in &self.ready[self.gone..self.gone + count] {
             let index = held.window.wrapping_sub(self.first) as usize;
             let Some(window) = self.windows.get_mut(index) else { continue };
             window.left -= 1;
             let mut at = held.at;
-            if !whole || index != own {
+            if !taken || index != own {
                 let from = held.at as usize;
                 let Some(bytes) = window.bytes.get(from..from + usize::from(held.size)) else { continue };
                 at = batch.bytes.len() as u32;
@@ -344,6 +347,19 @@ impl Order {
             }
         }
         self.gone += count;
+        if mostly {
+            let mut left = self.spare.pop().unwrap_or_default();
+            left.clear();
+            let behind = self.ready[self.gone..].iter_mut().chain(&mut self.held);
+            for held in behind.filter(|held| held.window == number) {
+                let from = held.at as usize;
+                held.at = left.len() as u32;
+                left.extend_from_slice(batch.bytes.get(from..from + usize::from(held.size)).unwrap_or_default());
+            }
+            if let Some(window) = self.windows.get_mut(own) {
+                window.bytes = left;
+            }
+        }
         if self.gone == self.ready.len() {
             self.ready.clear();
             self.gone = 0;

@@ -2,15 +2,17 @@
 //!
 //! The rules are perf's, so that sums by symbol are the same: a symbol of size 0 reaches to the next one; of several at
 //! one address, one is chosen by size, binding and name. A table has 24 bytes per symbol; names stay where they are (in the
-//! file, or in one buffer) and are made only for the symbols that are hit. So of several symbols at one address the best is
-//! chosen at lookup too, when an address falls there.
+//! file, or in one buffer) and are made only for the symbols that are hit, once: who looks at samples while they come asks
+//! for new addresses of known functions all the time. So of several symbols at one address the best is chosen at lookup
+//! too, when an address falls there.
 //!
 //! Where sized symbols overlap, the one that starts last before the address wins. (perf takes the first that the
 //! shape of its tree leads to.)
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashMap;
 use xprof_perfdata::source::Source;
 
 use super::Symbol;
@@ -80,12 +82,22 @@ pub(crate) struct Table {
     block_ends: Vec<u64>,
     strings: Vec<Strings>,
     style: Style,
+    made: Mutex<Made>,
+}
+
+/// What lookups have found out.
+#[derive(Default)]
+struct Made {
+    /// By start: the first symbol there, and the one of all there that is shown.
+    chosen: FxHashMap<u64, (usize, usize)>,
+    /// By symbol.
+    names: FxHashMap<usize, Arc<str>>,
 }
 
 impl Table {
     /// An empty table.
     pub(crate) fn new(style: Style) -> Table {
-        Table { entries: Vec::new(), block_ends: Vec::new(), strings: Vec::new(), style }
+        Table { entries: Vec::new(), block_ends: Vec::new(), strings: Vec::new(), style, made: Mutex::default() }
     }
 
     /// True when no symbol is in it.
@@ -141,15 +153,15 @@ impl Table {
 
     /// Looks up sorted addresses; one answer each.
     pub(crate) fn lookup(&self, addresses: &[u64]) -> Vec<Option<Symbol>> {
-        let mut names = Names { table: self, piece: Piece::default() };
-        let mut best = Best::default();
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = Names { table: self, piece: Piece::default(), made };
         let mut from = 0;
         let mut last: Option<(usize, Symbol)> = None;
         addresses
             .iter()
             .map(|&address| {
                 from += self.entries[from..].partition_point(|e| e.start <= address);
-                let hit = self.cover(from, address, &mut names, &mut best)?;
+                let hit = self.cover(from, address, &mut names)?;
                 if let Some((index, symbol)) = &last
                     && *index == hit
                 {
@@ -157,7 +169,7 @@ impl Table {
                 }
                 let entry = &self.entries[hit];
                 let symbol = Symbol {
-                    name: names.shown(entry).into(),
+                    name: names.shown_once(hit),
                     start: entry.start,
                     size: entry.end.saturating_sub(entry.start),
                 };
@@ -168,7 +180,7 @@ impl Table {
     }
 
     /// The symbol that has `address`, among those before `upper`: all that start at or before it.
-    fn cover(&self, upper: usize, address: u64, names: &mut Names<'_>, best: &mut Best) -> Option<usize> {
+    fn cover(&self, upper: usize, address: u64, names: &mut Names<'_>) -> Option<usize> {
         let mut end = upper;
         for _ in 0..MOST_STEPS {
             let last = end.checked_sub(1)?;
@@ -181,19 +193,20 @@ impl Table {
                 continue;
             }
             let start = self.entries[last].start;
-            let winner = match best.start == Some(start) {
-                true => best.winner,
-                false => {
+            let (first, winner) = match names.made.chosen.get(&start) {
+                Some(&known) => known,
+                None => {
                     let first = self.entries[..end].partition_point(|e| e.start < start);
                     let after = last + self.entries[last..].partition_point(|e| e.start <= start);
-                    *best = Best { start: Some(start), first, winner: self.best(first, after, names) };
-                    best.winner
+                    let chosen = (first, self.best(first, after, names));
+                    names.made.chosen.insert(start, chosen);
+                    chosen
                 }
             };
             if self.entries[winner].end > address {
                 return Some(winner);
             }
-            end = best.first;
+            end = first;
         }
         None
     }
@@ -237,18 +250,11 @@ fn page_end(address: u64) -> u64 {
     address.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX)
 }
 
-/// The choice made last: neighbours in a lookup mostly fall on the same symbol.
-#[derive(Default)]
-struct Best {
-    start: Option<u64>,
-    first: usize,
-    winner: usize,
-}
-
 /// Reads names, keeping the piece of the file that was read last.
 struct Names<'a> {
     table: &'a Table,
     piece: Piece,
+    made: MutexGuard<'a, Made>,
 }
 
 #[derive(Default)]
@@ -266,6 +272,16 @@ impl Names<'_> {
             Style::Demangled => demangle::shown(&raw),
             Style::Kernel => String::from_utf8_lossy(&raw).into_owned(),
         }
+    }
+
+    /// The name as it is shown, made when it was not before.
+    fn shown_once(&mut self, index: usize) -> Arc<str> {
+        if let Some(name) = self.made.names.get(&index) {
+            return name.clone();
+        }
+        let name: Arc<str> = self.table.entries.get(index).map(|entry| self.shown(entry)).unwrap_or_default().into();
+        self.made.names.insert(index, name.clone());
+        name
     }
 
     /// The name as it is shown.
@@ -377,7 +393,7 @@ mod tests {
     }
 
     proptest! {
-        #[test]
+    #[test]
         fn lookups_equal_a_naive_scan(
             symbols in prop::collection::vec((0u64..3000, prop_oneof![Just(0u64), 0u64..40, 0u64..3000], 0u8..3), 0..400),
             mut addresses in prop::collection::vec(0u64..9000, 0..80),
@@ -431,5 +447,41 @@ mod tests {
         table.seal();
         let names: Vec<_> = table.lookup(&[1, 2, 3]).into_iter().map(|s| s.unwrap().name.to_string()).collect();
         assert_eq!(names, [&long[..], "end", ""]);
+    }
+
+    /// A file of names that counts how often it is read.
+    struct Counted(std::sync::atomic::AtomicUsize);
+
+    impl Source for Counted {
+        fn len(&self) -> u64 {
+            NAMES.len() as u64
+        }
+        fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let rest = &NAMES[(offset as usize).min(NAMES.len())..];
+            let count = rest.len().min(into.len());
+            into[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        }
+    }
+
+    const NAMES: &[u8] = b"__alias\0name\0";
+
+    #[test]
+    fn a_name_is_read_and_chosen_once_however_often_addresses_fall_on_it() {
+        let source = Arc::new(Counted(Default::default()));
+        let mut table = Table::new(Style::Demangled);
+        let strings = table.add_strings(Strings::File(source.clone(), 0, NAMES.len() as u64)).unwrap();
+        let entry =
+            |name| Entry { start: 16, end: 32, name, strings, binding: Binding::Global, plt: false, in_module: false };
+        table.add(vec![entry(0), entry(8)]);
+        table.seal();
+        let name = |table: &Table, address| table.lookup(&[address])[0].as_ref().unwrap().name.clone();
+        let first = name(&table, 16);
+        let reads = source.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((&*first, reads > 0), ("name", true));
+        assert!(Arc::ptr_eq(&name(&table, 20), &first));
+        assert!(table.lookup(&[32])[0].is_none());
+        assert_eq!(source.0.load(std::sync::atomic::Ordering::Relaxed), reads);
     }
 }

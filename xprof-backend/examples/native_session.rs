@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         command => {
             let words: Vec<OsString> = command.iter().map(Into::into).collect();
-            let child = process::prepare(&words)?;
+            let child = process::prepare(&words, false)?;
             plan.target = Target::Command(child.pid());
             waiting = Some(child);
         }

@@ -259,7 +259,7 @@ mod tests {
 
     fn count(events: &str, command: &[&str]) -> (Vec<Counter>, Vec<Count>) {
         let words: Vec<_> = command.iter().map(Into::into).collect();
-        let waiting = process::prepare(&words).unwrap();
+        let waiting = process::prepare(&words, false).unwrap();
         let plan = CountPlan {
             events: event::parse(events).unwrap(),
             target: Target::Command(waiting.pid()),

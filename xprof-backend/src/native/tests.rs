@@ -129,7 +129,7 @@ fn collect(mut session: Box<dyn Session>, mut over: impl FnMut(&mut dyn Session)
 /// Runs `command` under the plan and collects everything.
 fn run(native: &Native, plan: &Plan, command: &[&str]) -> Run {
     let words: Vec<OsString> = command.iter().map(Into::into).collect();
-    let waiting = prepare(&words).unwrap();
+    let waiting = prepare(&words, false).unwrap();
     let plan = Plan { target: Target::Command(waiting.pid()), ..plan.clone() };
     let mut session = native.open(&plan).unwrap();
     session.start().unwrap();
@@ -195,7 +195,7 @@ fn attach_in_a_storm(count: u64, pause: &str) {
 fn lost_samples_are_counted() {
     let plan = Plan { mmap_pages: Some(1), ..fault_plan() };
     let words = [faults().into(), "touch".into(), "200000".into()];
-    let waiting = prepare(&words).unwrap();
+    let waiting = prepare(&words, false).unwrap();
     let plan = Plan { target: Target::Command(waiting.pid()), ..plan };
     let mut session = Native::new().open(&plan).unwrap();
     // The workers are not started: the rings fill.
@@ -214,7 +214,7 @@ fn lost_samples_are_counted() {
 #[test]
 fn an_overwritten_ring_holds_the_newest_samples() {
     let plan = Plan { mmap_pages: Some(2), overwrite: true, ..fault_plan() };
-    let waiting = prepare(&[faults().into(), "touch".into(), "3000".into()]).unwrap();
+    let waiting = prepare(&[faults().into(), "touch".into(), "3000".into()], false).unwrap();
     let plan = Plan { target: Target::Command(waiting.pid()), ..plan };
     let mut session = Native::new().open(&plan).unwrap();
     session.start().unwrap();
@@ -316,7 +316,7 @@ fn what_the_kernel_refuses_is_given_up_and_nothing_else() {
 
 #[test]
 fn a_target_that_is_gone_has_no_session() {
-    let waiting = prepare(&["true".into()]).unwrap();
+    let waiting = prepare(&["true".into()], false).unwrap();
     let pid = waiting.pid();
     drop(waiting);
     let plan = Plan { target: Target::Processes(vec![pid]), ..Plan::default() };

@@ -37,8 +37,9 @@ pub struct Child {
     ended: Option<Ended>,
 }
 
-/// Forks a child that will execute `command` (program and arguments, found in `PATH`).
-pub fn prepare(command: &[OsString]) -> io::Result<Waiting> {
+/// Forks a child that will execute `command` (program and arguments, found in `PATH`). `to_stderr`: what it prints goes to
+/// standard error, because standard output is taken.
+pub fn prepare(command: &[OsString], to_stderr: bool) -> io::Result<Waiting> {
     let arguments = command
         .iter()
         .map(|argument| CString::new(argument.clone().into_vec()))
@@ -67,6 +68,9 @@ pub fn prepare(command: &[OsString]) -> io::Result<Waiting> {
                     -1 if *libc::__errno_location() == libc::EINTR => {}
                     _ => libc::_exit(0),
                 }
+            }
+            if to_stderr {
+                libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO);
             }
             // What Rust or xprof changed for itself is not the command's business.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
@@ -196,27 +200,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ran");
         let words = command(&["touch", file.to_str().unwrap()]);
-        let waiting = prepare(&words).unwrap();
+        let waiting = prepare(&words, false).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         assert!(!file.exists());
         let mut child = waiting.go().unwrap();
         assert_eq!(child.wait().unwrap(), Ended::Exit(0));
         assert!(file.exists());
-        drop(prepare(&command(&["touch", dir.path().join("never").to_str().unwrap()])).unwrap());
+        drop(prepare(&command(&["touch", dir.path().join("never").to_str().unwrap()]), false).unwrap());
         assert!(!dir.path().join("never").exists());
     }
 
     #[test]
     fn the_error_of_exec_comes_back() {
-        let missing = prepare(&command(&["/nonexistent/program"])).unwrap().go().unwrap_err();
+        let missing = prepare(&command(&["/nonexistent/program"]), false).unwrap().go().unwrap_err();
         assert_eq!(missing.raw_os_error(), Some(libc::ENOENT));
-        let denied = prepare(&command(&["/etc/passwd"])).unwrap().go().unwrap_err();
+        let denied = prepare(&command(&["/etc/passwd"]), false).unwrap().go().unwrap_err();
         assert_eq!(denied.raw_os_error(), Some(libc::EACCES));
     }
 
     #[test]
     fn the_end_is_told_apart() {
-        let run = |script: &str| prepare(&command(&["sh", "-c", script])).unwrap().go().unwrap().wait().unwrap();
+        let run = |script: &str| prepare(&command(&["sh", "-c", script]), false).unwrap().go().unwrap().wait().unwrap();
         assert_eq!(run("exit 7"), Ended::Exit(7));
         assert_eq!(run("kill -9 $$"), Ended::Signal(9));
     }
@@ -225,7 +229,7 @@ mod tests {
     fn sigpipe_is_as_a_command_expects_it() {
         // Rust ignores SIGPIPE; bit 12 of SigIgn must be clear in the command.
         let script = "test $((0x$(awk '/SigIgn/{print $2}' /proc/self/status) >> 12 & 1)) = 0";
-        let ended = prepare(&command(&["sh", "-c", script])).unwrap().go().unwrap().wait().unwrap();
+        let ended = prepare(&command(&["sh", "-c", script]), false).unwrap().go().unwrap().wait().unwrap();
         assert_eq!(ended, Ended::Exit(0));
     }
 }

@@ -7,9 +7,9 @@ use xprof_backend::sys::process::{self, Child, Ended, Waiting};
 
 use crate::exit::{self, Failure};
 
-/// Forks the command; it waits.
-pub(crate) fn fork(command: &[OsString]) -> Result<Waiting, Failure> {
-    process::prepare(command).map_err(|e| Failure::new(exit::FAILED, format!("cannot start a process: {e}")))
+/// Forks the command; it waits. `to_stderr`: what it prints goes there, because standard output is a recording.
+pub(crate) fn fork(command: &[OsString], to_stderr: bool) -> Result<Waiting, Failure> {
+    process::prepare(command, to_stderr).map_err(|e| Failure::new(exit::FAILED, format!("cannot start a process: {e}")))
 }
 
 /// Executes the command.

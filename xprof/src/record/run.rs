@@ -74,7 +74,11 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     output::refuse_terminal(recording.file.path.as_deref())?;
     let signals = signal::catch(&SIGNALS).context("cannot catch signals")?;
     let ends = recording.run.control.as_ref().map(Ends::open).transpose()?.unwrap_or_default();
-    let waiting = if recording.command.is_empty() { None } else { Some(child::fork(&recording.command)?) };
+    let to_stdout = recording.file.path.is_none();
+    let waiting = match recording.command.is_empty() {
+        true => None,
+        false => Some(child::fork(&recording.command, to_stdout)?),
+    };
     if let (Target::Command(pid), Some(waiting)) = (&mut recording.plan.target, &waiting) {
         *pid = waiting.pid();
     }

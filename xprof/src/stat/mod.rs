@@ -113,7 +113,7 @@ fn once(
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Ended> {
     let mut target = target.clone();
-    let waiting = if options.command.is_empty() { None } else { Some(child::fork(&options.command)?) };
+    let waiting = if options.command.is_empty() { None } else { Some(child::fork(&options.command, false)?) };
     if let (Target::Command(pid), Some(waiting)) = (&mut target, &waiting) {
         *pid = waiting.pid();
     }

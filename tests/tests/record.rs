@@ -265,6 +265,35 @@ fn control_turns_events_on_and_off_and_answers() {
     assert!(span > 0.1 && span <= enabled, "samples over {span} s of the {enabled} that were enabled");
 }
 
+/// What the command prints is no part of a recording on standard output.
+#[test]
+fn a_recording_on_stdout_is_whole_whatever_the_command_prints() {
+    let lab = Lab::new();
+    let mut recorder = lab.record(&["-q", "-e", "cpu-clock:u", "-o", "-", "--"]);
+    let output = run(recorder.args(["sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo said; i=$((i+1)); done"]));
+    assert_eq!(code(&output), 0);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("said\nsaid\n"));
+    fs::write(lab.path("stream"), &output.stdout).unwrap();
+    let file = || fs::File::open(lab.path("stream")).unwrap();
+    let theirs = stdout(Command::new("perf").args(["script", "-i", "-", "-F", "comm"]).stdin(file()));
+    let ours = stdout(Command::new(xprof()).args(["script", "-i", "-", "-F", "comm"]).stdin(file()));
+    let lines = |text: &str| text.lines().filter(|line| line.trim() == "sh").count();
+    assert!(lines(&theirs) > 0 && lines(&theirs) == lines(&ours));
+}
+
+/// perf finds a part of a recording by percent, as of its own.
+#[test]
+fn a_recording_says_when_its_samples_were() {
+    let lab = Lab::new();
+    assert_eq!(code(&run(lab.record(&["-q", "-e", "page-faults:u", "-c", "1", "--"]).arg(&lab.touch).arg("500"))), 0);
+    let times = lab.script("perf.data", "time");
+    let times: Vec<&str> = times.lines().map(|line| line.trim().trim_end_matches(':')).collect();
+    let header = stdout(Command::new("perf").args(["report", "--header-only"]).current_dir(lab.dir.path()));
+    for (what, time) in [("first", times[0]), ("last", times[times.len() - 1])] {
+        assert!(header.contains(&format!("time of {what} sample : {time}")), "{what} {time}: {header}");
+    }
+}
+
 #[test]
 fn output_switches_on_signal_to_stamped_files() {
     let lab = Lab::new();

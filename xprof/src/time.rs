@@ -17,7 +17,7 @@ pub(crate) fn parse(text: &str, span: Option<(u64, u64)>) -> anyhow::Result<Vec<
         }
         return Ok(vec![TimeRange { from, to }]);
     }
-    let Some((first, last)) = span.filter(|(first, last)| first < last) else {
+    let Some((first, last)) = span.filter(|(first, last)| first <= last) else {
         bail!(
             "--time {text}: the recording does not say when its first and last samples were; give seconds: --time FROM,TO"
         );

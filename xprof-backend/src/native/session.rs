@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, eventfd};
-use xprof_perfdata::abi::{attr_flag, read_format};
+use xprof_perfdata::abi::{attr_flag, read_format, sample};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
 use xprof_perfdata::events::Events;
@@ -128,6 +128,12 @@ impl NativeSession {
 
     fn of(opener: Opener<'_>, plan: &Plan, pages: Pages, mut notes: Vec<String>, early: Vec<Drained>) -> NativeSession {
         notes.extend(opener.notes);
+        let reads = |attr: &Attr| attr.sample_type & sample::READ != 0 && attr.flags & attr_flag::INHERIT != 0;
+        if opener.completed.events.iter().any(|ready| reads(&ready.attr)) {
+            notes.push(
+                "groups with :S follow children, which perf before 6.13 cannot read; for it: --no-inherit".into(),
+            );
+        }
         let order = if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
         let mut events = Events::new(order);
         let side_band = &opener.completed.side_band;

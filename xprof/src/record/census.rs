@@ -15,10 +15,14 @@ pub(crate) struct Census {
     pub(crate) samples: u64,
     /// Records that the kernel says were lost (LOST and LOST_SAMPLES).
     pub(crate) lost: u64,
+    /// The earliest and the latest time of a sample, ns.
+    pub(crate) times: Option<(u64, u64)>,
     /// A sample fell into the kernel, or its chain may have.
     pub(crate) kernel: bool,
     /// Where a sample's pid stands after its header, when all events agree.
     pid_at: Option<usize>,
+    /// And its time.
+    time_at: Option<usize>,
     chains: bool,
     pids: FxHashSet<u32>,
     last_pid: u32,
@@ -27,14 +31,19 @@ pub(crate) struct Census {
 impl Census {
     /// Nothing seen yet.
     pub(crate) fn new(events: &Events) -> Self {
-        let mut places = events.list().iter().map(|event| pid_place(event.attr.sample_type));
-        let first = places.next().flatten();
+        let same = |place: fn(u64) -> Option<usize>| {
+            let mut places = events.list().iter().map(|event| place(event.attr.sample_type));
+            let first = places.next().flatten();
+            first.filter(|_| places.all(|place| place == first))
+        };
         let chains = events.list().iter().any(|event| event.attr.sample_type & sample::CALLCHAIN != 0);
         Census {
             samples: 0,
             lost: 0,
+            times: None,
             kernel: false,
-            pid_at: first.filter(|_| places.all(|place| place == first)),
+            pid_at: same(pid_place),
+            time_at: same(time_place),
             chains,
             pids: FxHashSet::default(),
             last_pid: u32::MAX,
@@ -53,6 +62,11 @@ impl Census {
 
     fn sample(&mut self, flags: u16, whole: &[u8]) {
         self.samples += 1;
+        if let Some(at) = self.time_at {
+            let time = word(whole, 8 + at);
+            let (first, last) = self.times.unwrap_or((time, time));
+            self.times = Some((first.min(time), last.max(time)));
+        }
         // What a guest runs is none of this machine's files.
         if is_of_guest(flags) {
             return;
@@ -104,6 +118,12 @@ fn pid_place(sample_type: u64) -> Option<usize> {
     (sample_type & sample::TID != 0).then(|| before.count_ones() as usize * 8)
 }
 
+/// The same of its time.
+fn time_place(sample_type: u64) -> Option<usize> {
+    let before = sample_type & (sample::IDENTIFIER | sample::IP | sample::TID);
+    (sample_type & sample::TIME != 0).then(|| before.count_ones() as usize * 8)
+}
+
 /// The eight bytes at `at`; 0 when the record ends before.
 fn word(record: &[u8], at: usize) -> u64 {
     let Some(bytes) = record.get(at..).and_then(|b| b.first_chunk::<8>()) else { return 0 };
@@ -151,6 +171,18 @@ mod tests {
         assert_eq!((pids, census.pids_known()), (vec![77, 78], true));
         census.walk(&record(record::SAMPLE, misc::KERNEL, &[1, 2, 77]), |_, _, _| {});
         assert!(census.kernel);
+    }
+
+    #[test]
+    fn the_first_and_the_last_time() {
+        let mut census = Census::new(&events(&[sample::IDENTIFIER | sample::IP | sample::TID | sample::TIME]));
+        for time in [50, 40, 60] {
+            census.walk(&record(record::SAMPLE, misc::USER, &[1, 2, 77, time]), |_, _, _| {});
+        }
+        assert_eq!(census.times, Some((40, 60)));
+        let mut census = Census::new(&events(&[sample::IDENTIFIER | sample::IP]));
+        census.walk(&record(record::SAMPLE, misc::USER, &[1, 2]), |_, _, _| {});
+        assert_eq!(census.times, None);
     }
 
     #[test]

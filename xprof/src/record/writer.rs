@@ -285,6 +285,7 @@ impl Sink {
         self.before.lost += census.lost;
         let mut features = self.features.clone();
         features.domains = self.guests.domains().cloned();
+        features.sample_time = census.times;
         features.build_ids = keep.finish(&census, &self.images, notes);
         if let (Some(level), Some(packer)) = (self.to.compression, &self.open.packer) {
             features.compressed = Some(compressed(level, packer.ratio()));

@@ -17,16 +17,16 @@ use crate::supply::{FileSupplier, HYPERVISOR, process_of_map};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Naming {
     /// Look for programs and debug files below this directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = there)]
     symfs: Option<PathBuf>,
     /// The recorded kernel's file with symbols
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = there)]
     vmlinux: Option<PathBuf>,
     /// The recorded kernel's kallsyms
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = there)]
     kallsyms: Option<PathBuf>,
     /// Xen's symbols: a copy of its /proc/xen/xensyms
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = there)]
     xensyms: Option<PathBuf>,
     /// Look for source files below this directory first, by the longest end of their path that is there
     #[arg(long, value_name = "DIR,..", value_delimiter = ',')]
@@ -36,6 +36,11 @@ pub(crate) struct Naming {
     /// Servers of debug information: for views of recordings, which can wait. What is live cannot.
     #[arg(skip)]
     downloads: Option<Arc<Debuginfod>>,
+}
+
+/// A path that names something: names would be missing in silence if it did not.
+fn there(path: &str) -> Result<PathBuf, String> {
+    std::fs::metadata(path).map(|_| path.into()).map_err(|error| error.to_string())
 }
 
 impl Naming {

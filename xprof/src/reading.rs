@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::thread;
 
+use anyhow::bail;
+use xprof_perfdata::abi::sample;
 use xprof_perfdata::events::Events;
 use xprof_perfdata::header::Description;
 use xprof_perfdata::read::Recording;
@@ -35,7 +37,7 @@ impl Reading {
             times: self.time.as_deref().map(|text| time::parse(text, span)).transpose()?.unwrap_or_default(),
             pids: filter.pid.clone(),
             tids: filter.tid.clone(),
-            cpus: filter.cpu.as_deref().map(cpu_list).transpose()?.unwrap_or_default(),
+            cpus: cpus(filter.cpu.as_deref(), &description.events)?,
             comms: filter.comm.clone(),
             dsos: filter.dso.clone(),
             symbols: filter.symbol.clone(),
@@ -134,8 +136,19 @@ struct FilterOptions {
     domain: Vec<String>,
 }
 
+/// The CPUs of `--cpu`, of a recording whose samples say on which they were.
+pub(crate) fn cpus(list: Option<&str>, events: &Events) -> anyhow::Result<Vec<u32>> {
+    let Some(list) = list else { return Ok(Vec::new()) };
+    if !events.list().is_empty() && events.list().iter().all(|event| event.attr.sample_type & sample::CPU == 0) {
+        bail!(
+            "--cpu: the samples do not say on which CPU they were; xprof record keeps that, perf record with --sample-cpu"
+        );
+    }
+    cpu_list(list)
+}
+
 /// `0,2-5`.
-pub(crate) fn cpu_list(text: &str) -> anyhow::Result<Vec<u32>> {
+fn cpu_list(text: &str) -> anyhow::Result<Vec<u32>> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));

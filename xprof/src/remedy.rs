@@ -176,7 +176,7 @@ fn refused(machine: &Machine, facts: &Permissions, event: &str, target: Target, 
         if owner.is_some_and(|o| o != facts.uid) && !facts.is_ptrace() {
             return advice(
                 format!("process {pid} belongs to user {}, and this is user {}", owner.unwrap_or(0), facts.uid),
-                format!("sudo xprof record -p {pid}"),
+                "the same command with sudo",
             );
         }
     }
@@ -197,12 +197,17 @@ fn refused(machine: &Machine, facts: &Permissions, event: &str, target: Target, 
     };
     advice(
         format!("kernel.perf_event_paranoid is {level}: users without CAP_PERFMON may not {what}"),
-        if needed == 1 {
+        if needed == 1 && !is_kernel_only(event) {
             format!("{}   (or only user space: -e {event}:u)", sysctl(facts, 1))
         } else {
             sysctl(facts, needed)
         },
     )
+}
+
+/// Whether modifiers leave nothing but the kernel.
+fn is_kernel_only(event: &str) -> bool {
+    event.rsplit_once(':').is_some_and(|(_, modifiers)| modifiers.contains('k') && !modifiers.contains('u'))
 }
 
 /// The highest `perf_event_paranoid` that allows an event on a target.
@@ -326,6 +331,9 @@ fn no_target(machine: &Machine, what: &str) -> Option<Advice> {
 fn of_call(machine: &Machine, facts: &Permissions, attempt: &str, source: &io::Error) -> Option<Advice> {
     let number = source.raw_os_error();
     if attempt.starts_with("map a ring") && matches!(number, Some(errno::PERM | errno::NOMEM)) {
+        if number == Some(errno::NOMEM) && facts.uid == 0 {
+            return advice("there is not so much memory for rings", "-m with fewer pages");
+        }
         let kb = facts.mlock_kb.unwrap_or(516);
         return advice(
             format!(

@@ -11,7 +11,7 @@ use xprof_ui::script::{Choices, Options as View, Script, Shown};
 use super::report::OutputFormat;
 use crate::exit::Failure;
 use crate::naming::Naming;
-use crate::reading::cpu_list;
+use crate::reading::cpus;
 use crate::{Global, input, time};
 
 /// Text that is gathered before it is written, bytes.
@@ -97,7 +97,7 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         pids: options.pid,
         tids: options.tid,
         comms: options.comm,
-        cpus: options.cpu.as_deref().map(cpu_list).transpose()?.unwrap_or_default(),
+        cpus: cpus(options.cpu.as_deref(), &description.events)?,
         ..Filter::default()
     };
     let shown = Shown {

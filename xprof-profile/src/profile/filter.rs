@@ -45,7 +45,7 @@ impl Filter {
     }
 
     /// True when one of `names` is asked for, or none is.
-    pub(crate) fn names(list: &[String], names: &[&str]) -> bool {
+    pub fn names(list: &[String], names: &[&str]) -> bool {
         list.is_empty() || list.iter().any(|wanted| names.contains(&wanted.as_str()))
     }
 }

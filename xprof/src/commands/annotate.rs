@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use xprof_profile::annotation::Annotation;
 use xprof_profile::code::Reader;
-use xprof_profile::profile::{Builder, Function, Functions, Key};
+use xprof_profile::profile::{Builder, Filter, Function, Functions, Key};
 use xprof_profile::symbols::{Module, Symbolizer};
 use xprof_ui::annotate::{self, Annotated, Named, Texts, View};
 
@@ -99,12 +99,13 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
 fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Functions, Symbolizer)> {
     let recording = input::open(&options.input)?;
     let description = recording.description().clone();
-    let mut filter = options.reading.filter(&description)?;
-    filter.symbols.extend(options.symbols.iter().cloned());
+    let filter = options.reading.filter(&description)?;
     let builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
     let (builder, ended) = fill(builder, (recording, None), &description.events, None, notes);
     let symbolizer = options.reading.naming.symbolizer(&ended);
-    let functions = builder.functions(&description.events, &symbolizer);
+    let mut functions = builder.functions(&description.events, &symbolizer);
+    // Chosen now, and not when samples are taken: shares are parts of all.
+    functions.list.retain(|function| Filter::names(&options.symbols, &[&*function.symbol.name]));
     notes.extend(damage(functions.damaged));
     Ok((functions, symbolizer))
 }

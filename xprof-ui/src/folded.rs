@@ -33,7 +33,7 @@ pub fn folded(stacks: &Stacks, event: &EventStacks, out: &mut Vec<u8>) {
             if !line.is_empty() {
                 line.push(b';');
             }
-            line.extend(outer.bytes().map(|b| if matches!(b, b' ' | b';' | b'\n') { b'_' } else { b }));
+            line.extend(outer.bytes().map(|b| if matches!(b, b' ' | b';' | 0..0x20 | 0x7f) { b'_' } else { b }));
         }
         for function in stack.functions.iter().rev() {
             line.push(b';');

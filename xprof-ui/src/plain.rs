@@ -21,9 +21,10 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// A field of a CSV line (RFC 4180): quoted when it holds a comma, a quote or a line end.
+/// A field of a CSV line (RFC 4180), [`Plain`]: quoted when it holds a comma or a quote.
 pub fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    let text = Plain(text).to_string();
+    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod tests {
     #[test]
     fn csv_quotes_only_what_needs_it() {
         assert_eq!(csv_field("a b"), "a b");
+        assert_eq!(csv_field("\x1b]0;x\x07,\n"), "\"\\u{1b}]0;x\\u{7},\\u{a}\"");
         assert_eq!(csv_field("f(a, \"b\")"), "\"f(a, \"\"b\"\")\"");
     }
 }

@@ -64,7 +64,7 @@ fn without_code_the_addresses_are_listed_and_the_reason_said() {
     );
     let mut out = String::new();
     csv(&annotated(Err("x: is not here".into())), View::Both, &mut out);
-    assert_eq!(out.lines().nth(1), Some("cycles,f\x1b,x,0x1000,,1,10,12.5000,,,"));
+    assert_eq!(out.lines().nth(1), Some("cycles,f\\u{1b},x,0x1000,,1,10,12.5000,,,"));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn json_and_csv_have_every_line() {
     assert_eq!(function["lines"].as_array().unwrap().len(), 5);
     let mut out = String::new();
     csv(&annotated(code()), View::Assembly, &mut out);
-    assert_eq!(out.lines().nth(2), Some("cycles,f\x1b,x,0x401001,\"mov    %rsp,%rbp\",6,60,75.0000,,,"));
+    assert_eq!(out.lines().nth(2), Some("cycles,f\\u{1b},x,0x401001,\"mov    %rsp,%rbp\",6,60,75.0000,,,"));
 }
 
 fn place(name: &str, file: &str, line: u32) -> symbols::Line {
@@ -156,9 +156,9 @@ fn json_and_csv_of_source_lines() {
     assert_eq!(samples, 8);
     let mut out = String::new();
     csv(&located(), View::Source, &mut out);
-    assert_eq!(out.lines().nth(3), Some("cycles,f\x1b,x,/src/a.h,2,,6,60,75.0000,sq\x1b (f.c:5)"));
+    assert_eq!(out.lines().nth(3), Some("cycles,f\\u{1b},x,/src/a.h,2,,6,60,75.0000,sq\\u{1b} (f.c:5)"));
     let mut out = String::new();
     csv(&located(), View::Assembly, &mut out);
-    let second = "cycles,f\x1b,x,0x401001,\"mov    %rsp,%rbp\",6,60,75.0000,/src/a.h,2,sq\x1b (f.c:5)";
+    let second = "cycles,f\\u{1b},x,0x401001,\"mov    %rsp,%rbp\",6,60,75.0000,/src/a.h,2,sq\\u{1b} (f.c:5)";
     assert_eq!(out.lines().nth(2), Some(second));
 }

@@ -17,7 +17,7 @@ const INDENTED: usize = 8;
 /// Draws every function: a heading, then one line an instruction or source line with its share of the function's period.
 pub fn text(annotated: &Annotated, options: &Options, out: &mut String) {
     if annotated.functions.is_empty() {
-        out.push_str("# No samples in any function.\n");
+        out.push_str("# No function here has samples of its own.\n");
     }
     for function in &annotated.functions {
         heading(annotated, function, out);

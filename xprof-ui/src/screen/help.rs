@@ -81,11 +81,12 @@ impl State {
 
     fn first_line(&self) -> String {
         let status = &self.status;
-        let mut parts = vec![status.title.clone(), format!("{} samples", status.samples)];
+        // First, where it is seen on the narrowest screen: what stands still must not look live.
+        let mut parts: Vec<String> = self.frozen.then(|| "FROZEN".to_owned()).into_iter().collect();
+        parts.extend([status.title.clone(), format!("{} samples", status.samples)]);
         parts.extend(status.rate.map(|rate| format!("{rate:.0}/s")));
         parts.push(format!("{} lost", status.lost));
         parts.extend(status.cost.map(|cost| format!("xprof {cost:.1}% CPU")));
-        parts.extend(self.frozen.then(|| "FROZEN".to_owned()));
         parts.extend((!status.doing.is_empty()).then(|| status.doing.clone()));
         parts.join("  ")
     }

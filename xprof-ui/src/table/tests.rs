@@ -96,7 +96,7 @@ fn csv_is_one_line_a_row() {
     csv(&profile(), &options(), &mut out);
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines[0], "comm,symbol,samples,period,self,children");
-    assert_eq!(lines[2], "a\u{1b}[2J,\"f(int, \"\"x\"\")\",999,1998,66.6000,66.6000");
+    assert_eq!(lines[2], "a\\u{1b}[2J,\"f(int, \"\"x\"\")\",999,1998,66.6000,66.6000");
     assert_eq!(lines.len(), 4);
 }
 

@@ -4,6 +4,8 @@
 //! supplementary file that `dwz` made, `.dwo` and `.dwp` files. Only the units that cover an address are read. Sections are
 //! used where they are mapped, and copied only where they are compressed.
 
+mod batches;
+
 use std::sync::{Arc, mpsc};
 
 use addr2line::{Context, LookupResult, SplitDwarfLoad};
@@ -52,19 +54,47 @@ impl Bytes {
     }
 }
 
-/// The lines at sorted addresses (file offsets) of a module, each with the functions it was compiled into, innermost
+/// The lines at addresses (file offsets) of a module, each with the functions it was compiled into, innermost
 /// first; empty where nothing is known.
 pub(crate) fn lines(supplier: &dyn Supplier, module: &Module, addresses: &[u64]) -> Vec<Vec<Line>> {
-    let found = with_lines(supplier, module, |at| addresses.iter().map(|&offset| at(offset)).collect());
+    let found = with_debug(supplier, module, |debug| batches::lines(debug, addresses));
     found.unwrap_or_else(|| vec![Vec::new(); addresses.len()])
 }
 
-/// Calls `f` with what gives the lines at a file offset; `None` where a module has no debug information.
-fn with_lines<T>(
-    supplier: &dyn Supplier,
-    module: &Module,
-    f: impl FnOnce(&mut dyn FnMut(u64) -> Vec<Line>) -> T,
-) -> Option<T> {
+/// The debug information of a module, to be read by several threads.
+struct Debug<'a> {
+    supplier: &'a dyn Supplier,
+    module: &'a Module,
+    path: &'a [u8],
+    /// The program, which knows the address at a file offset.
+    elf: &'a Elf,
+    dwarf: Arc<Dwarf<Slice<'a>>>,
+    package: Option<DwarfPackage<Slice<'a>>>,
+}
+
+impl<'a> Debug<'a> {
+    /// Files of one thread: what it reads of split units lives as long as they.
+    fn files(&self) -> Files<'_> {
+        Files { supplier: self.supplier, module: self.module, path: self.path, sections: Arena::new() }
+    }
+
+    /// Reads units, and keeps what it read of them.
+    fn reader<'s>(&'s self, files: &'s Files<'s>) -> Option<Reader<'s>> {
+        let dwarf: Arc<Dwarf<Slice<'s>>> = self.dwarf.clone();
+        let context = Context::from_arc_dwarf(dwarf).ok()?;
+        Some(Reader {
+            context,
+            elf: self.elf,
+            files,
+            package: self.package.as_ref(),
+            split: 0,
+            texts: Texts::default(),
+        })
+    }
+}
+
+/// Calls `f` with the debug information of a module; `None` where it has none.
+fn with_debug<T>(supplier: &dyn Supplier, module: &Module, f: impl FnOnce(&Debug<'_>) -> T) -> Option<T> {
     if module.kind != ModuleKind::User {
         return None;
     }
@@ -88,14 +118,8 @@ fn with_lines<T>(
         dwarf.set_sup(other);
     }
     dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
-    let context = Context::from_dwarf(dwarf).ok()?;
     let package = files.package(debug);
-    let mut texts = Texts::default();
-    let mut split = 0;
-    Some(f(&mut |offset| match elf.address_of(offset) {
-        Some(address) => at(&context, address, &files, package.as_ref(), &mut split, &mut texts),
-        None => Vec::new(),
-    }))
+    Some(f(&Debug { supplier, module, path, elf, dwarf: Arc::new(dwarf), package }))
 }
 
 /// What a reader is asked.
@@ -115,10 +139,12 @@ impl LineReader {
         let (questions, asked) = mpsc::channel::<Question>();
         let answer = move || {
             let Ok((first, reply)) = asked.recv() else { return };
-            with_lines(&*supplier, &module, |at| {
-                let _ = reply.send(at(first));
+            with_debug(&*supplier, &module, |debug| {
+                let files = debug.files();
+                let Some(mut reader) = debug.reader(&files) else { return };
+                let _ = reply.send(reader.at(first));
                 for (offset, reply) in &asked {
-                    let _ = reply.send(at(offset));
+                    let _ = reply.send(reader.at(offset));
                 }
             });
         };
@@ -141,41 +167,47 @@ impl LineReader {
     }
 }
 
-/// The lines at one address.
-fn at<'a>(
-    context: &Context<Slice<'a>>,
-    address: u64,
-    files: &'a Files<'_>,
-    package: Option<&DwarfPackage<Slice<'a>>>,
-    split: &mut usize,
-    texts: &mut Texts,
-) -> Vec<Line> {
-    let mut result = context.find_frames(address);
-    let frames = loop {
-        match result {
-            LookupResult::Output(frames) => break frames,
-            LookupResult::Load { load, continuation } => {
-                *split += 1;
-                let dwarf = if *split <= MOST_SPLIT { files.split(&load, package) } else { None };
-                result = addr2line::LookupContinuation::resume(continuation, dwarf);
+/// What one thread knows of the units that it was asked of.
+struct Reader<'s> {
+    context: Context<Slice<'s>>,
+    elf: &'s Elf,
+    files: &'s Files<'s>,
+    package: Option<&'s DwarfPackage<Slice<'s>>>,
+    split: usize,
+    texts: Texts,
+}
+
+impl Reader<'_> {
+    /// The lines at a file offset.
+    fn at(&mut self, offset: u64) -> Vec<Line> {
+        let Some(address) = self.elf.address_of(offset) else { return Vec::new() };
+        let mut result = self.context.find_frames(address);
+        let frames = loop {
+            match result {
+                LookupResult::Output(frames) => break frames,
+                LookupResult::Load { load, continuation } => {
+                    self.split += 1;
+                    let dwarf = if self.split <= MOST_SPLIT { self.files.split(&load, self.package) } else { None };
+                    result = addr2line::LookupContinuation::resume(continuation, dwarf);
+                }
             }
+        };
+        let Ok(mut frames) = frames else { return Vec::new() };
+        let mut lines = Vec::new();
+        // What an error cuts off is left out.
+        while let Ok(Some(frame)) = frames.next()
+            && lines.len() < MOST_FRAMES
+        {
+            let name = frame.function.as_ref().and_then(|f| f.raw_name().ok());
+            let location = frame.location.as_ref();
+            lines.push(Line {
+                name: name.map(|name| self.texts.shared(&demangle::shown(name.as_bytes()))),
+                file: location.and_then(|l| l.file).map(|file| self.texts.shared(file)),
+                line: location.and_then(|l| l.line).unwrap_or(0),
+            });
         }
-    };
-    let Ok(mut frames) = frames else { return Vec::new() };
-    let mut lines = Vec::new();
-    // What an error cuts off is left out.
-    while let Ok(Some(frame)) = frames.next()
-        && lines.len() < MOST_FRAMES
-    {
-        let name = frame.function.as_ref().and_then(|f| f.raw_name().ok());
-        let location = frame.location.as_ref();
-        lines.push(Line {
-            name: name.map(|name| texts.shared(&demangle::shown(name.as_bytes()))),
-            file: location.and_then(|l| l.file).map(|file| texts.shared(file)),
-            line: location.and_then(|l| l.line).unwrap_or(0),
-        });
+        lines
     }
-    lines
 }
 
 /// Texts, each once.

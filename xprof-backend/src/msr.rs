@@ -10,6 +10,7 @@
 //! * [`arbiter`]: the VMM's side: who holds what, values saved and restored, interrupts routed.
 //! * [`counting`]: which registers count an event, by family.
 //! * [`error`]: why a call failed ([`Error`]) and why an entry did ([`Fault`]), with their errno values.
+//! * [`journal`]: what an implementation changes on a machine, written down before it is.
 //! * [`table`]: what a class table says of a register; [`tables`]: the tables, as const data per CPU family; [`cpu`]:
 //!   which of them this machine has.
 //! * [`wire`]: all of it as records in rings, for whoever is not in this address space.
@@ -20,6 +21,7 @@ pub(crate) mod conformance;
 pub mod counting;
 pub mod cpu;
 pub mod error;
+pub mod journal;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod table;

@@ -4,6 +4,7 @@
 //! * [`books`]: what no domain ran.
 //! * [`host`]: its domains; [`xenstore`]: their names.
 //! * `serving`: whom dom0's processes work for.
+//! * [`msr`]: the contract, as far as Xen carries it.
 //! * [`session`]: the backend; [`tick`]: one look at all vCPUs; [`whole`]: with dom0's own events beside it.
 //! * [`stack`]: a guest's stack, through its page tables ([`paging`]), in frames mapped here ([`frames`]).
 
@@ -11,6 +12,7 @@ pub mod books;
 pub mod frames;
 pub mod guest_form;
 pub mod host;
+pub mod msr;
 pub mod paging;
 mod serving;
 pub mod session;

@@ -9,6 +9,7 @@ pub mod netburst;
 pub mod p6;
 pub mod perfmon;
 pub mod pmuv3;
+pub mod xen;
 
 use super::{Access, Class, Family, Kind, Rearm, Row};
 
@@ -39,6 +40,7 @@ pub static FAMILIES: &[&Family] = &[
     &amd::F17H,
     &amd::PERFMON_V2,
     &pmuv3::PMUV3,
+    &xen::XEN,
     &NO_PMU,
 ];
 

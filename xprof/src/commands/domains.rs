@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use xprof_backend::sys::xen::abi::domain_flag;
 use xprof_backend::sys::xen::{DomainInfo, VcpuInfo};
 use xprof_backend::xen::host::{DomainStatus, Host};
+use xprof_backend::xen::msr::vpmu::Mode;
 use xprof_ui::plain::csv_field;
 
 use crate::Global;
@@ -143,11 +144,7 @@ struct About {
 /// Name of a vPMU mode, as `/sys/hypervisor/pmu/pmu_mode` has it.
 pub(crate) fn vpmu_mode(answer: std::io::Result<(u64, u64)>) -> &'static str {
     match answer {
-        Ok((0, _)) => "off",
-        Ok((1, _)) => "self",
-        Ok((2, _)) => "hv",
-        Ok((4, _)) => "all",
-        Ok(_) => "unknown",
+        Ok((mode, _)) => Mode::of(mode).map_or("unknown", Mode::name),
         Err(_) => "unavailable",
     }
 }

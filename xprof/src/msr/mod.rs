@@ -3,6 +3,7 @@
 
 mod names;
 mod print;
+pub(crate) mod vpmu;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use xprof_backend::msr::{
 use xprof_backend::native::{Native, msr as devices, registers};
 use xprof_backend::simulated::ByHand;
 use xprof_backend::sys::signal::{self, Signal, Signals};
+use xprof_backend::xen;
 
 use crate::Global;
 use crate::commands::msr::{BackendChoice, Call, Options};
@@ -33,6 +35,7 @@ enum Handle {
     Native(registers::Registers),
     Msr(devices::Registers),
     Simulated { machine: ByHand, caller: Caller, of: Box<dyn Contract + Send>, cpu: u32 },
+    Xen(Box<xen::msr::Registers>),
 }
 
 impl Handle {
@@ -41,6 +44,7 @@ impl Handle {
             Handle::Native(registers) => registers,
             Handle::Msr(registers) => registers,
             Handle::Simulated { of, .. } => of.as_mut(),
+            Handle::Xen(registers) => registers.as_mut(),
         }
     }
 
@@ -72,6 +76,7 @@ impl Handle {
             Handle::Native(registers) => *registers.table(),
             Handle::Msr(registers) => *registers.table(),
             Handle::Simulated { machine, .. } => machine.table(),
+            Handle::Xen(_) => xen::msr::Registers::table(),
         }
     }
 }
@@ -81,6 +86,7 @@ fn name(backend: &BackendChoice) -> &'static str {
         BackendChoice::Native => "native",
         BackendChoice::Msr => "msr",
         BackendChoice::Simulated(_) => "simulated",
+        BackendChoice::Xen => "xen",
     }
 }
 
@@ -119,6 +125,7 @@ fn open(options: &Options, by_hand: Option<Table>) -> anyhow::Result<Handle> {
             let of = machine.handle(caller);
             Handle::Simulated { machine, caller, of, cpu: options.cpu }
         }
+        BackendChoice::Xen => Handle::Xen(Box::new(vpmu::open(options)?)),
     })
 }
 
@@ -130,6 +137,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
         let table = match (&options.backend, by_hand) {
             (_, Some(table)) => table,
             (BackendChoice::Simulated(_), None) => open(options, None)?.table(),
+            (BackendChoice::Xen, None) => xen::msr::Registers::table(),
             _ => msr::cpu::table(),
         };
         let text = print::classes(&table, options.class.map(Into::into), options.format);
@@ -138,12 +146,18 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
     }
     let signals =
         signal::catch(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup]).context("cannot catch signals")?;
+    if options.vpmu_mode.is_some() && !vpmu::is_local(options) {
+        return Err(Failure::usage("--vpmu-mode is for allocate --backend xen --scope local").into());
+    }
+    if options.call == Call::Allocate && !options.registers.is_empty() {
+        return Err(Failure::usage("allocate gives whole classes: leave the registers away").into());
+    }
     let mut handle = open(options, by_hand)?;
     let domain = DomId(options.domain);
+    if let (Call::Allocate, Handle::Xen(registers)) = (options.call, &mut handle) {
+        return vpmu::hold(options, registers, &signals, global);
+    }
     if options.call == Call::Allocate {
-        if !options.registers.is_empty() {
-            return Err(Failure::usage("allocate gives whole classes: leave the registers away").into());
-        }
         handle.allocate(class, domain, options.scope.into())?;
         if !global.quiet {
             let scope = format!("{:?}", options.scope).to_uppercase();
@@ -219,7 +233,7 @@ fn interrupts(
                 registers.dispatch(LOOK)?;
             }
             // irq_handler has refused.
-            Handle::Msr(_) => is_over = true,
+            Handle::Msr(_) | Handle::Xen(_) => is_over = true,
             Handle::Simulated { machine, cpu, .. } => {
                 simulated += STRETCH;
                 machine.run(*cpu, STRETCH);

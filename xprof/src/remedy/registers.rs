@@ -3,8 +3,10 @@
 use std::io;
 
 use xprof_backend::machine::Machine;
-use xprof_backend::msr::{Error, Fault, Table};
+use xprof_backend::msr::{DomId, Error, Fault, Table};
 use xprof_backend::sys::file::read_small;
+use xprof_backend::sys::xen::on_xen;
+use xprof_backend::xen::msr::vpmu::Absent;
 
 use super::{Advice, advice, errno};
 use crate::commands::msr::BackendChoice;
@@ -30,13 +32,37 @@ fn lockdown(machine: &Machine) -> Option<String> {
 pub(super) fn of_error(machine: &Machine, error: &Error) -> Option<Advice> {
     match error {
         Error::Os { attempt, source } => of_device(machine, attempt, source),
+        Error::Busy { holders, .. } if holders.iter().any(|holder| *holder != DomId::ZERO) => advice(
+            "guests that were created while the vPMU's mode was self or hv have counters, and Xen changes no mode under them; \
+             these are the candidates",
+            "xl shutdown each of them, or set the mode before guests are created: xprof msr allocate --backend xen ..",
+        ),
         Error::Busy { .. } => advice("another program holds these registers", "pgrep -a xprof"),
+        Error::Unsupported(what) if what.starts_with("there is no vPMU") => of_vpmu(what),
+        Error::Unsupported(what) if what.starts_with("host-wide on Xen") => {
+            advice("Xen has one vPMU mode for all domains", "xprof msr allocate --backend xen --domain 0 --scope ..")
+        }
+        Error::NoSuch(what) if what.starts_with("domain") && on_xen(machine) => {
+            advice("no domain or vCPU has this number now", "xprof domains")
+        }
         Error::NoSuch(what) if what.starts_with("CPU") => {
             advice("it is offline or does not exist", "cat /sys/devices/system/cpu/online")
         }
         Error::NoSuch(_) => advice("a machine without a VMM has domain 0 alone", "xprof msr .. --backend simulated"),
         _ => None,
     }
+}
+
+/// No vPMU, by [`Absent`](xprof_backend::xen::msr::vpmu::Absent)'s words.
+fn of_vpmu(what: &str) -> Option<Advice> {
+    let is = |absent: Absent| what.ends_with(&absent.to_string());
+    let next = match () {
+        () if is(Absent::Pvh) => "xprof record -e cpu-clock ..   (a PV dom0 has counters with vpmu=on)",
+        () if is(Absent::Watchdog) => "watchdog off and vpmu=on on Xen's command line, then reboot the host",
+        () if is(Absent::UnknownCpu) => "xl dmesg | grep -i vpmu",
+        () => "vpmu=on on Xen's command line, then reboot the host",
+    };
+    advice("counters of domains need Xen's vPMU; sampling by time does not", next)
 }
 
 fn of_device(machine: &Machine, attempt: &str, source: &io::Error) -> Option<Advice> {
@@ -89,6 +115,15 @@ pub(crate) fn of_fault(fault: Fault, backend: &BackendChoice, table: &Table) -> 
         Fault::Unknown if table.family.name == "no-pmu" => advice(
             "CPUID offers no performance counters here (most virtual machines have none)",
             "xprof msr read --backend simulated ..   or on the host: counters for the guest (qemu -cpu host,pmu=on)",
+        ),
+        Fault::Unknown if *backend == BackendChoice::Xen => advice(
+            "Xen lets dom0 reach few registers, and no counters: those of a PV dom0 are behind native",
+            "xprof msr classes --backend xen; xprof msr .. --backend native",
+        ),
+        Fault::NotHere if *backend == BackendChoice::Xen => advice(
+            "Xen lets dom0 have the cache monitor's registers where CPU and Xen monitor the cache, and address masks on an AMD \
+             CPU that has them (DBEXT)",
+            "psr=cmt on Xen's command line; xl psr-hwinfo --cmt",
         ),
         Fault::Unknown => advice("the table of this CPU's class does not have it", "xprof msr classes"),
         Fault::Reserved => advice("bits that the table reserves must keep their value", "xprof msr classes"),

@@ -132,7 +132,7 @@ const DEBUG_ROWS: &[Row] = &[
     debug_value("LASTINTTOIP", 0x1de, 1, "msr-index.h MSR_IA32_LASTINTTOIP"),
 ];
 /// Which address bits a breakpoint does not compare.
-const MASK_ROWS: &[Row] = &[
+pub(super) const MASK_ROWS: &[Row] = &[
     debug("DR1_ADDR_MASK", 0xc001_1019, 1, 0xffff_ffff, "msr-index.h MSR_F16H_DR1_ADDR_MASK"),
     debug("DR2_ADDR_MASK", 0xc001_101a, 1, 0xffff_ffff, "msr-index.h MSR_F16H_DR2_ADDR_MASK"),
     debug("DR3_ADDR_MASK", 0xc001_101b, 1, 0xffff_ffff, "msr-index.h MSR_F16H_DR3_ADDR_MASK"),

@@ -1,23 +1,15 @@
-//! What was changed, written down before it is: one small file for each CPU and class in `/run`, locked by the program
-//! that holds the class there. A file that nobody locks was left by a program that was killed.
-//!
-//! Lines of four hexadecimal numbers: CPU, register, old value, new value. Only registers of this CPU's class table are
-//! ever put back, whatever a file says.
+//! The journal of one CPU and class ([`crate::msr::journal`]): lines of four hexadecimal numbers, CPU, register, old value,
+//! new value. Only registers of this CPU's class table are ever put back, whatever a file says.
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::Places;
 use super::device::{self, Device, Msrs};
+use crate::msr::journal::{self, Outcome};
 use crate::msr::{Class, Error, Kind, Result, Table, cpu};
-
-/// The most that is read of a journal, bytes.
-const MOST: u64 = 1 << 20;
 
 /// A register that was, or is going to be, changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +44,7 @@ impl Change {
 /// The journal of a class on a CPU, held by this program.
 #[derive(Debug)]
 pub(super) struct Journal {
-    path: PathBuf,
-    file: fs::File,
+    file: journal::Journal,
     /// Each register once: its first old value and its last new one.
     changes: Vec<Change>,
 }
@@ -62,38 +53,11 @@ impl Journal {
     /// Takes the class on a CPU.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another program has it; [`Error::Os`] when one that was killed has left something there,
-    /// or the file cannot be made.
+    /// As [`journal::Journal::take`].
     pub(super) fn open(journals: &Path, cpu: u32, class: Class) -> Result<Journal> {
-        let path = journals.join(format!("{cpu}-{class:?}"));
-        let failed = |source: io::Error| Error::Os { attempt: format!("make the journal {}", path.display()), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(journals).map_err(failed)?;
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let file = loop {
-            let file = options.open(&path).map_err(failed)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(Error::Busy { class, holders: vec![crate::msr::DomId::ZERO] });
-                }
-                Err(error) => return Err(failed(error.into())),
-            }
-            // Whoever had it may have removed it between the two.
-            let named = fs::symlink_metadata(&path).ok().map(|metadata| metadata.ino());
-            if named == Some(file.metadata().map_err(failed)?.ino()) {
-                break file;
-            }
-        };
-        if file.metadata().map_err(failed)?.len() > 0 {
-            // EUCLEAN: there is something to be cleaned up first.
-            let source = io::Error::from_raw_os_error(libc::EUCLEAN);
-            return Err(Error::Os {
-                attempt: format!("use the registers of CPU {cpu}: {} is there", path.display()),
-                source,
-            });
-        }
-        Ok(Journal { path, file, changes: Vec::new() })
+        let what = format!("use the registers of CPU {cpu}");
+        let file = journal::Journal::take(journals, &format!("{cpu}-{class:?}"), class, &what)?;
+        Ok(Journal { file, changes: Vec::new() })
     }
 
     /// True for a register that this program has changed.
@@ -112,9 +76,7 @@ impl Journal {
             }
             text.push_str(&format!("{change}\n"));
         }
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(|source| Error::Os { attempt: format!("write {}", self.path.display()), source })
+        self.file.note(&text)
     }
 
     /// Takes back changes that were noted and then not carried out.
@@ -137,28 +99,10 @@ impl Journal {
         write: impl Fn(u32, u64) -> io::Result<()>,
     ) {
         let answers = put_back(table, &self.changes, read, write);
-        if answers.iter().all(|(_, outcome)| !matches!(outcome, Outcome::Failed(_))) {
-            let _ = fs::remove_file(&self.path);
+        if answers.iter().all(|(_, outcome)| outcome.is_settled()) {
+            self.file.end();
         }
     }
-}
-
-/// What became of a change.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The register holds its old value again.
-    Restored,
-    /// It was never made: the register holds its old value.
-    Unchanged,
-    /// The register holds neither: somebody else has changed it since.
-    Left {
-        /// What it holds.
-        now: u64,
-    },
-    /// It is no register of this CPU's classes.
-    Unknown,
-    /// The device refused.
-    Failed(io::Error),
 }
 
 /// Puts registers back, the last changed first; counters, which run on, without asking what they hold.
@@ -182,14 +126,7 @@ fn put_back(
                 Err(error) => return Outcome::Failed(error),
             },
         };
-        match now {
-            now if now == change.old && now != change.new => Outcome::Unchanged,
-            now if now == change.new => match write(change.msr, change.old) {
-                Ok(()) => Outcome::Restored,
-                Err(error) => Outcome::Failed(error),
-            },
-            now => Outcome::Left { now },
-        }
+        Outcome::back(change.old, change.new, now, |old| write(change.msr, old))
     };
     changes.iter().rev().map(|change| (*change, back(change))).collect()
 }
@@ -210,31 +147,17 @@ pub struct Left {
 /// # Errors
 /// [`Error::Os`] when the directory cannot be read; that there is none is no error.
 pub fn left(places: &Places) -> Result<Vec<Left>> {
-    let failed = |source| Error::Os { attempt: format!("read {}", places.journals.display()), source };
-    let list = match fs::read_dir(&places.journals) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        answer => answer.map_err(failed)?,
-    };
-    let mut all = Vec::new();
-    for path in list.filter_map(|entry| Some(entry.ok()?.path())) {
-        let open = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
-        let Ok(file) = open else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            continue;
-        }
-        let mut text = String::new();
-        (&file).take(MOST).read_to_string(&mut text).map_err(failed)?;
+    let of = |unheld: journal::Unheld| {
         let mut changes: Vec<Change> = Vec::new();
-        for change in text.lines().filter_map(Change::parse) {
+        for change in unheld.text.lines().filter_map(Change::parse) {
             match changes.iter_mut().find(|have| (have.cpu, have.msr) == (change.cpu, change.msr)) {
                 Some(have) => have.new = change.new,
                 None => changes.push(change),
             }
         }
-        all.push(Left { path, changes, _lock: file });
-    }
-    all.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(all)
+        Left { path: unheld.path, changes, _lock: unheld.lock }
+    };
+    Ok(journal::unheld(&places.journals)?.into_iter().map(of).collect())
 }
 
 impl Left {
@@ -253,7 +176,7 @@ impl Left {
             let of_cpu: Vec<Change> = self.changes.iter().copied().filter(|change| change.cpu == number).collect();
             all.extend(put_back(&cpu::table(), &of_cpu, |msr| device.read(msr), |msr, value| device.write(msr, value)));
         }
-        if !all.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(_))) {
+        if all.iter().all(|(_, outcome)| outcome.is_settled()) {
             fs::remove_file(&self.path)
                 .map_err(|source| Error::Os { attempt: format!("remove {}", self.path.display()), source })?;
         }

@@ -3,6 +3,8 @@
 
 /// `__HYPERVISOR_*` of xen.h.
 pub mod hypercall {
+    /// `platform_op`.
+    pub const PLATFORM: u64 = 7;
     /// `memory_op`.
     pub const MEMORY: u64 = 12;
     /// `multicall`.
@@ -54,6 +56,10 @@ pub mod domctl {
     pub const AFFINITY: u32 = 25;
     /// `get_address_size`.
     pub const ADDRESS_SIZE: u32 = 36;
+    /// `get_vcpu_msrs`.
+    pub const GET_MSRS: u32 = 72;
+    /// `set_vcpu_msrs`.
+    pub const SET_MSRS: u32 = 73;
     /// Versions that are known, newest first: Xen 4.22 .. 4.13.
     pub const VERSIONS: [u32; 7] = [0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12];
     /// From this version on (Xen 4.16) an entry of the list of domains has 112 bytes, before 104 (on x86).
@@ -78,6 +84,32 @@ pub mod sysctl {
     pub const VERSIONS: [u32; 5] = [0x16, 0x15, 0x14, 0x13, 0x12];
     /// `XEN_SYSCTL_CPUPOOL_OP_INFO`.
     pub const POOL_INFO: u32 = 3;
+}
+
+/// Commands of pmu.h, `XENPMU_*`.
+pub mod pmu {
+    /// `mode_get`.
+    pub const MODE_GET: u64 = 0;
+    /// `mode_set`.
+    pub const MODE_SET: u64 = 1;
+    /// `feature_get`.
+    pub const FEATURE_GET: u64 = 2;
+    /// `XENPMU_VER_MIN`; the other half of the version is 0.
+    pub const MINOR: u32 = 1;
+}
+
+/// `XENPF_resource_op` of platform.h, and what belongs to it.
+pub mod platform {
+    /// The command.
+    pub const RESOURCE: u32 = 61;
+    /// `XENPF_INTERFACE_VERSION`, the same in all releases.
+    pub const VERSION: u32 = 0x0300_0001;
+    /// `XEN_RESOURCE_OP_MSR_READ`.
+    pub const READ: u32 = 0;
+    /// `XEN_RESOURCE_OP_MSR_WRITE`.
+    pub const WRITE: u32 = 1;
+    /// Entries of one op, at most (`RESOURCE_ACCESS_MAX_ENTRIES` of xen/arch/x86/platform_hypercall.c).
+    pub const ENTRIES: usize = 3;
 }
 
 /// Flags of `xen_domctl_getdomaininfo`, `XEN_DOMINF_*`.
@@ -283,13 +315,53 @@ pub(super) struct PhysInfo {
 
 /// `struct xen_pmu_params` of pmu.h.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct PmuParams {
     pub(super) major: u32,
     pub(super) minor: u32,
     pub(super) value: u64,
     pub(super) vcpu: u32,
     pub(super) pad: u32,
+}
+
+/// `struct xen_platform_op` with `struct xenpf_resource_op` in its union, which has 128 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResourceCall {
+    pub(super) command: u32,
+    pub(super) version: u32,
+    pub(super) count: u32,
+    pub(super) cpu: u32,
+    pub(super) entries: u64,
+    pub(super) rest: [u64; 14],
+}
+
+/// `struct xenpf_resource_entry`: the command, and after the call the error of the first entry that failed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResourceEntry {
+    pub(super) command: u32,
+    pub(super) reserved: u32,
+    pub(super) index: u64,
+    pub(super) value: u64,
+}
+
+/// `struct xen_domctl_vcpu_msrs`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VcpuMsrsCall {
+    pub(super) vcpu: u32,
+    pub(super) count: u32,
+    pub(super) msrs: u64,
+}
+
+/// `struct xen_domctl_vcpu_msr`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VcpuMsr {
+    pub(super) index: u32,
+    pub(super) reserved: u32,
+    pub(super) value: u64,
 }
 
 /// Bytes of one entry of the list of domains.
@@ -357,6 +429,10 @@ layouts! {
     SchedulerCall, 12, { scheduler @ 0, command @ 4, weight @ 8, cap @ 10 };
     PoolCall, 40, { op @ 0, pool @ 4, scheduler @ 8, domains @ 20, cpus @ 24 };
     PhysInfo, 28, { cpus @ 8, max_cpu @ 12, khz @ 24 };
+    ResourceCall, 136, { command @ 0, version @ 4, count @ 8, cpu @ 12, entries @ 16 };
+    ResourceEntry, 24, { command @ 0, reserved @ 4, index @ 8, value @ 16 };
+    VcpuMsrsCall, 16, { vcpu @ 0, count @ 4, msrs @ 8 };
+    VcpuMsr, 16, { index @ 0, value @ 8 };
     PmuParams, 24, { major @ 0, minor @ 4, value @ 8, vcpu @ 16 };
 }
 const _: () = {

@@ -9,8 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use super::abi::{
     self, AffinityCall, Bitmap, CpuInfoCall, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo,
-    PmuParams, PoolCall, SchedulerCall, Sysctl, VcpuContextCall, VcpuInfoCall, context32, context64, domctl, hypercall,
-    sysctl,
+    PoolCall, SchedulerCall, Sysctl, VcpuContextCall, VcpuInfoCall, context32, context64, domctl, hypercall, sysctl,
 };
 use super::error::XenError;
 use super::gate::{BATCH_MAX, Gate, Privcmd};
@@ -24,9 +23,9 @@ pub const CALLS_MAX: usize = 128;
 /// Contexts of one multicall, at most.
 pub const CONTEXTS_MAX: usize = 32;
 /// Where the domctls of a multicall begin, behind its entries.
-const CALLS_AT: usize = CALLS_MAX * size_of::<MulticallEntry>();
+pub(super) const CALLS_AT: usize = CALLS_MAX * size_of::<MulticallEntry>();
 /// Where bulk data begin.
-const BULK_AT: usize = CALLS_AT + CALLS_MAX * size_of::<Domctl>() + 512;
+pub(super) const BULK_AT: usize = CALLS_AT + CALLS_MAX * size_of::<Domctl>() + 512;
 const BULK_LEN: usize = CONTEXTS_MAX * context64::SIZE;
 const _: () = assert!(CPUS_MAX * 8 <= BULK_LEN);
 const BUFFER_LEN: usize = (BULK_AT + BULK_LEN).next_multiple_of(4096);
@@ -125,7 +124,7 @@ pub struct PoolInfo {
 #[derive(Debug)]
 pub struct Hypervisor {
     gate: Box<dyn Gate>,
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     version: (u16, u16),
     domctl: u32,
     sysctl: u32,
@@ -206,7 +205,7 @@ impl Hypervisor {
             .map_err(|e| XenError::call("say its version", e))
     }
 
-    fn simple(&self, op: u64, command: u64) -> io::Result<i64> {
+    pub(super) fn simple(&self, op: u64, command: u64) -> io::Result<i64> {
         // SAFETY: of these calls Xen writes nothing, or to our own buffer, whose address is the second argument.
         unsafe { self.gate.hypercall(op, [command, self.buffer.address(BULK_AT), 0, 0, 0]) }
     }
@@ -230,22 +229,6 @@ impl Hypervisor {
         self.buffer.put(BULK_AT, 64u32);
         let len = usize::try_from(self.simple(hypercall::VERSION, abi::version::BUILD_ID).ok()?).ok()?;
         Some((0..len.min(64)).map(|at| self.buffer.u8(BULK_AT + 4 + at)).collect())
-    }
-
-    /// The vPMU's mode (`XENPMU_MODE_*`: 0 off, 1 self, 2 hv, 4 all).
-    ///
-    /// # Errors
-    /// EOPNOTSUPP where Xen was started without `vpmu`, and in a PVH dom0 always.
-    pub fn vpmu(&mut self) -> io::Result<(u64, u64)> {
-        let mut ask = |command: u64| {
-            let params = PmuParams { major: 0, minor: 1, value: 0, vcpu: 0, pad: 0 };
-            self.buffer.clear(BULK_AT, size_of::<PmuParams>());
-            self.buffer.put(BULK_AT + offset_of!(PmuParams, minor), params.minor);
-            self.simple(hypercall::XENPMU, command)?;
-            Ok::<_, io::Error>(self.buffer.u64(BULK_AT + offset_of!(PmuParams, value)))
-        };
-        // XENPMU_mode_get, XENPMU_feature_get.
-        Ok((ask(0)?, ask(2)?))
     }
 
     /// pCPUs that are online, and their speed in kHz.
@@ -274,7 +257,7 @@ impl Hypervisor {
     }
 
     /// Fills in the call number `slot`: a domctl with an empty body.
-    fn prepare(&mut self, slot: usize, command: u32, domain: u16) -> usize {
+    pub(super) fn prepare(&mut self, slot: usize, command: u32, domain: u16) -> usize {
         let at = CALLS_AT + slot * size_of::<Domctl>();
         self.buffer.clear(at, size_of::<Domctl>());
         self.buffer.put(at, command);
@@ -284,7 +267,7 @@ impl Hypervisor {
     }
 
     /// Makes the prepared call of slot 0.
-    fn prepared(&self) -> io::Result<i64> {
+    pub(super) fn prepared(&self) -> io::Result<i64> {
         // SAFETY: Xen writes to the domctl, which lies in our buffer, and through handles in it, which all functions here
         // point into the buffer's bulk part, with its length.
         unsafe { self.gate.hypercall(hypercall::DOMCTL, [self.buffer.address(CALLS_AT), 0, 0, 0, 0]) }
@@ -358,7 +341,7 @@ impl Hypervisor {
                 let body = self.prepare(slot, domctl::VCPU, domain);
                 self.buffer.put(body, vcpu);
             }
-            self.multicall(batch.len())?;
+            self.multicall(hypercall::DOMCTL, batch.len())?;
             answers.extend((0..batch.len()).map(|slot| {
                 let body = CALLS_AT + slot * size_of::<Domctl>() + DOMCTL_BODY;
                 let b = &self.buffer;
@@ -385,7 +368,7 @@ impl Hypervisor {
                 self.buffer.put(body, vcpu);
                 self.buffer.put(body + offset_of!(VcpuContextCall, context), context);
             }
-            self.multicall(batch.len())?;
+            self.multicall(hypercall::DOMCTL, batch.len())?;
             answers.extend(batch.iter().enumerate().map(|(slot, &(.., wide))| {
                 let at = BULK_AT + slot * context64::SIZE;
                 (self.result(slot) == 0).then(|| if wide { self.context64(at) } else { self.context32(at) })
@@ -428,13 +411,13 @@ impl Hypervisor {
         }
     }
 
-    /// Makes `count` prepared domctls in one hypercall.
-    fn multicall(&mut self, count: usize) -> Result<()> {
+    /// Makes `count` prepared domctls, or other calls that are given their slot's address, in one hypercall.
+    pub(super) fn multicall(&mut self, op: u64, count: usize) -> Result<()> {
         for slot in 0..count {
             let at = slot * size_of::<MulticallEntry>();
             let call = self.buffer.address(CALLS_AT + slot * size_of::<Domctl>());
             self.buffer.clear(at, size_of::<MulticallEntry>());
-            self.buffer.put(at, hypercall::DOMCTL);
+            self.buffer.put(at, op);
             self.buffer.put(at + offset_of!(MulticallEntry, args), call);
         }
         // SAFETY: as in `prepared`, for each of the entries.
@@ -443,7 +426,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    fn result(&self, slot: usize) -> i64 {
+    pub(super) fn result(&self, slot: usize) -> i64 {
         self.buffer.u64(slot * size_of::<MulticallEntry>() + offset_of!(MulticallEntry, result)) as i64
     }
 

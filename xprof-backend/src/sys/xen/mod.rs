@@ -8,6 +8,7 @@
 //! * [`gate`]: the seam: `/dev/xen/privcmd` itself, or a stand-in for tests.
 //! * [`memory`]: memory that Xen may write to, and mapped frames of guests.
 //! * [`hypervisor`]: the calls as safe, bounded functions.
+//! * `registers`: the calls on performance and debug registers.
 //! * [`holder`]: a process that pauses domains, and unpauses them whatever happens.
 
 pub mod abi;
@@ -16,8 +17,9 @@ pub mod gate;
 pub mod holder;
 pub mod hypervisor;
 pub mod memory;
+mod registers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{XenError, is_dom0, on_xen};
 pub use holder::Holder;

@@ -7,6 +7,7 @@ use xprof_backend::event::{self, catalog};
 use xprof_backend::machine::Machine;
 use xprof_backend::native::msr::{Places, journal};
 use xprof_backend::proc::{self, Permissions};
+use xprof_backend::xen::msr::journal as of_xen;
 use xprof_backend::{Error, Result, sys};
 
 use super::{Check, State};
@@ -42,15 +43,27 @@ pub(super) fn all() -> Vec<Check> {
 /// What a killed run has left changed.
 fn left_changed() -> Option<Check> {
     let left = journal::left(&Places::default()).unwrap_or_default();
-    let changes: usize = left.iter().map(|left| left.changes.len()).sum();
+    let registers: usize = left.iter().map(|left| left.changes.len()).sum();
     let paused = super::restore::paused().unwrap_or_default().iter().filter(|left| left.domain.is_some()).count();
-    let found = match (changes, paused) {
-        (_, 0) => format!("{changes} registers were left changed by a run that was killed"),
-        (0, _) => format!("{paused} domains were left paused by a run that was killed"),
-        _ => format!("{changes} registers were left changed, and {paused} domains paused, by runs that were killed"),
-    };
-    (changes + paused > 0)
-        .then(|| check("left changed", State::Limited, found, Some("sudo xprof doctor --restore".into())))
+    let host = of_xen::left(Path::new(of_xen::JOURNALS)).unwrap_or_default();
+    let mut found: Vec<String> = host
+        .iter()
+        .flat_map(|left| &left.changes)
+        .map(|change| {
+            let [old, new] = change.values();
+            format!("{} was left at {new} (it was {old})", change.of)
+        })
+        .collect();
+    if registers > 0 {
+        found.push(format!("{registers} registers were left changed"));
+    }
+    if paused > 0 {
+        found.push(format!("{paused} domains were left paused"));
+    }
+    (!found.is_empty()).then(|| {
+        let found = format!("{} by a run that was killed", found.join(", "));
+        check("left changed", State::Limited, found, Some("sudo xprof doctor --restore".into()))
+    })
 }
 
 pub(super) fn check(name: &'static str, state: State, found: impl Into<String>, command: Option<String>) -> Check {

@@ -4,7 +4,7 @@ use xprof_backend::Error;
 use xprof_backend::machine::Machine;
 use xprof_backend::sys::xen::{XenError, on_xen};
 use xprof_backend::xen::host::{DomainStatus, Host};
-use xprof_perfdata::domain::DomainKind;
+use xprof_backend::xen::msr::vpmu::{Absent, absent};
 
 use super::checks::check;
 use super::{Check, State};
@@ -44,7 +44,6 @@ fn of_host(host: &mut Host, machine: &Machine) -> Vec<Check> {
         || "no build id".to_owned(),
         |id| format!("build id {}", id.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
     );
-    let line = host.xen.command_line().unwrap_or_default();
     let mut list = vec![check(
         "Xen",
         State::Works,
@@ -95,7 +94,7 @@ fn of_host(host: &mut Host, machine: &Machine) -> Vec<Check> {
             list.push(check("Xen scheduler", State::Works, dom0.scheduler.unwrap_or("unknown"), None));
         }
     }
-    list.push(vpmu(host, &line, dom0));
+    list.push(vpmu(host));
     let named = machine.proc.join("xen/xensyms");
     list.push(match std::fs::File::open(&named) {
         Ok(_) => check("Xen's own names", State::Works, "/proc/xen/xensyms names Xen's functions", None),
@@ -132,7 +131,7 @@ fn pinning(dom0: &DomainStatus, cpus: u32) -> Check {
     )
 }
 
-fn vpmu(host: &mut Host, line: &str, dom0: Option<&DomainStatus>) -> Check {
+fn vpmu(host: &mut Host) -> Check {
     const NAME: &str = "Xen vPMU";
     const RISK: &str = "(not security supported, XSA-163: only where every guest is trusted)";
     let answer = host.xen.vpmu();
@@ -143,20 +142,13 @@ fn vpmu(host: &mut Host, line: &str, dom0: Option<&DomainStatus>) -> Check {
     if let Ok((_, features)) = answer {
         return check(NAME, State::Works, format!("mode {mode}, features {features:#x} {RISK}"), None);
     }
-    if dom0.is_some_and(|dom0| dom0.kind == DomainKind::Pvh) {
-        return check(
-            NAME,
-            State::Fact,
-            "a PVH dom0 has no access to counters; sampling by time does not need them",
-            None,
-        );
-    }
-    let watchdog = line.split_whitespace().any(|word| word == "watchdog" || word.starts_with("watchdog="));
-    let (why, command) = match watchdog {
-        true => ("Xen's watchdog holds the counter", "watchdog off and vpmu=on on Xen's command line"),
-        false if line.contains("vpmu") => ("Xen does not know this CPU's counters", "xl dmesg | grep -i vpmu"),
-        false => ("Xen was started without it", "vpmu=on on Xen's command line, then reboot the host"),
+    let absent = absent(&mut host.xen);
+    let command = match absent {
+        Absent::Pvh => None,
+        Absent::Watchdog => Some("watchdog off and vpmu=on on Xen's command line"),
+        Absent::UnknownCpu => Some("xl dmesg | grep -i vpmu"),
+        Absent::NotStarted => Some("vpmu=on on Xen's command line, then reboot the host"),
     };
-    let found = format!("none: {why}; sampling by time does not need it");
-    check(NAME, State::Fact, found, Some(format!("{command}   {RISK}")))
+    let found = format!("none: {absent}; sampling by time does not need it");
+    check(NAME, State::Fact, found, command.map(|command| format!("{command}   {RISK}")))
 }

@@ -5,29 +5,105 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::abi::{self, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, Sysctl, VcpuContextCall};
-use super::abi::{domctl, hypercall, sysctl};
+use super::abi::{
+    self, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PmuParams, ResourceCall, ResourceEntry, Sysctl,
+    VcpuContextCall, VcpuMsr, VcpuMsrsCall,
+};
+use super::abi::{domctl, hypercall, platform, sysctl};
 use super::gate::Gate;
 use super::memory::{Buffer, Mapping};
 use super::{Hypervisor, XenError};
 
 /// What the stand-in knows and was told.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Id, flags, first byte of the UUID, highest vCPU.
-    pub(super) domains: Vec<(u16, u32, u8, u32)>,
+    pub(crate) domains: Vec<(u16, u32, u8, u32)>,
     contexts: HashMap<(u16, u32), &'static [u8]>,
     /// Domains that were unpaused.
     pub(super) unpaused: Vec<u16>,
+    pub(crate) pmu: Pmu,
+}
+
+/// The vPMU and the registers that a stand-in has.
+#[derive(Debug, Default)]
+pub(crate) struct Pmu {
+    /// `None`: Xen was started without it.
+    pub(crate) mode: Option<u64>,
+    /// vCPUs of guests that have one.
+    pub(crate) count: u32,
+    pub(crate) command_line: &'static str,
+    /// Two pCPUs' cache monitors, where the CPU has them: event selects.
+    pub(crate) selects: Option<[u64; 2]>,
+    /// By domain, vCPU and register; zero is not kept.
+    pub(crate) masks: HashMap<(u16, u32, u32), u64>,
+    /// Multicalls of resource ops, and their ops.
+    pub(crate) trips: Vec<u64>,
+}
+
+impl Pmu {
+    /// xen/arch/x86/cpu/vpmu.c, do_xenpmu_op.
+    fn op(&mut self, command: u64, params: &mut PmuParams) -> io::Result<i64> {
+        let Some(mode) = self.mode else { return refused(libc::EOPNOTSUPP) };
+        match command {
+            abi::pmu::MODE_GET => params.value = mode,
+            abi::pmu::FEATURE_GET => params.value = 0,
+            abi::pmu::MODE_SET if params.major != 0 || ![0, 1, 2, 4].contains(&params.value) => {
+                return refused(libc::EINVAL);
+            }
+            abi::pmu::MODE_SET => {
+                let is_free = self.count == 0 || mode == params.value || mode | params.value == 3;
+                if !is_free {
+                    return refused(libc::EBUSY);
+                }
+                self.mode = Some(params.value);
+            }
+            other => panic!("xenpmu_op {other}"),
+        }
+        Ok(0)
+    }
+
+    /// xen/arch/x86/platform_hypercall.c: checks first, stops at the first entry that fails, does those before it.
+    fn resource(&mut self, cpu: u32, entries: &mut [ResourceEntry]) -> io::Result<i64> {
+        if entries.len() > 3 {
+            return refused(libc::EINVAL);
+        }
+        if cpu >= 2 {
+            return refused(libc::ENODEV);
+        }
+        let is_write = |entry: &ResourceEntry| entry.command == platform::WRITE;
+        let count = entries.len();
+        for (at, entry) in entries.iter_mut().enumerate() {
+            let answer = match (entry.index, &mut self.selects) {
+                (0x10, _) if is_write(entry) => Err(libc::EPERM),
+                (0x10, _) => Ok(1_000_000),
+                (0xc8d, Some(selects)) if is_write(entry) => {
+                    selects[cpu as usize] = entry.value;
+                    Ok(entry.value)
+                }
+                (0xc8d, Some(selects)) => Ok(selects[cpu as usize]),
+                (0xc8e, Some(selects)) => Ok(selects[cpu as usize] * 100),
+                _ => Err(libc::EPERM),
+            };
+            match answer {
+                Ok(value) => entry.value = value,
+                Err(errno) => {
+                    entry.command = -errno as u32;
+                    return Ok(at as i64);
+                }
+            }
+        }
+        Ok(count as i64)
+    }
 }
 
 /// A Xen that speaks one version of each interface.
 #[derive(Clone, Debug)]
-pub(super) struct Fake {
+pub(crate) struct Fake {
     release: (u64, u64),
     domctl: u32,
     sysctl: u32,
-    pub(super) told: Arc<Mutex<Told>>,
+    pub(crate) told: Arc<Mutex<Told>>,
 }
 
 fn refused(number: i32) -> io::Result<i64> {
@@ -35,8 +111,70 @@ fn refused(number: i32) -> io::Result<i64> {
 }
 
 impl Fake {
-    pub(super) fn new(minor: u64, domctl: u32, sysctl: u32) -> Fake {
+    pub(crate) fn new(minor: u64, domctl: u32, sysctl: u32) -> Fake {
         Fake { release: (4, minor), domctl, sysctl, told: Arc::default() }
+    }
+
+    /// A way to it.
+    pub(crate) fn open(&self) -> Hypervisor {
+        Hypervisor::through(Box::new(self.clone())).unwrap()
+    }
+
+    /// # Safety
+    /// `at` is a platform op of ours.
+    unsafe fn platform(&self, at: u64) -> io::Result<i64> {
+        // SAFETY: the caller's promise.
+        let call = unsafe { &*(at as *const ResourceCall) };
+        if call.version != platform::VERSION {
+            return refused(libc::EACCES);
+        }
+        assert_eq!(call.command, platform::RESOURCE);
+        // SAFETY: so many entries are at the address that was given.
+        let entries =
+            unsafe { std::slice::from_raw_parts_mut(call.entries as *mut ResourceEntry, call.count as usize) };
+        self.told.lock().unwrap().pmu.resource(call.cpu, entries)
+    }
+
+    /// xen/arch/x86/domctl.c: what is zero is left out; set stops at the first register that is refused.
+    ///
+    /// # Safety
+    /// `body` points to where its registers are.
+    unsafe fn vcpu_msrs(told: &mut Told, command: u32, domain: u16, body: &mut VcpuMsrsCall) -> io::Result<i64> {
+        let Some(&(_, flags, _, highest)) = told.domains.iter().find(|(id, ..)| *id == domain) else {
+            return refused(libc::ESRCH);
+        };
+        if body.vcpu > highest {
+            return refused(libc::ESRCH);
+        }
+        if flags & abi::domain_flag::HVM != 0 || (domain, body.vcpu) == (0, 0) {
+            return refused(libc::EINVAL);
+        }
+        if command == domctl::SET_MSRS && body.count > 6 {
+            return refused(libc::EINVAL);
+        }
+        let at = body.msrs as *mut VcpuMsr;
+        if command == domctl::GET_MSRS {
+            let mut there: Vec<_> =
+                told.pmu.masks.iter().filter(|((d, v, _), _)| (*d, *v) == (domain, body.vcpu)).collect();
+            there.sort();
+            body.count = there.len() as u32;
+            for (index, ((.., msr), value)) in there.into_iter().enumerate() {
+                // SAFETY: the caller's promise, and the buffer has room for more than there is.
+                unsafe { at.add(index).write(VcpuMsr { index: *msr, reserved: 0, value: *value }) };
+            }
+            return Ok(0);
+        }
+        for index in 0..body.count {
+            // SAFETY: as above.
+            let VcpuMsr { index: msr, value, .. } = unsafe { at.add(index as usize).read() };
+            if value >> 32 != 0 || !matches!(msr, 0xc001_1027 | 0xc001_1019..=0xc001_101b) {
+                body.count = index;
+                return refused(libc::EINVAL);
+            }
+            told.pmu.masks.insert((domain, body.vcpu, msr), value);
+            told.pmu.masks.retain(|_, value| *value != 0);
+        }
+        Ok(0)
     }
 
     /// # Safety
@@ -62,6 +200,18 @@ impl Fake {
                 unsafe { std::ptr::copy_nonoverlapping(context.as_ptr(), body.context as *mut u8, context.len()) };
                 Ok(0)
             }
+            domctl::GET_MSRS | domctl::SET_MSRS => {
+                // SAFETY: the body of these commands, whose registers are in our buffer.
+                unsafe {
+                    let body = &mut *(&raw mut call.body).cast::<VcpuMsrsCall>();
+                    Fake::vcpu_msrs(&mut told, call.command, call.domain, body)
+                }
+            }
+            domctl::ADDRESS_SIZE => {
+                call.body[0] = 64;
+                Ok(0)
+            }
+            domctl::AFFINITY => refused(libc::EPERM),
             other => panic!("domctl {other}"),
         }
     }
@@ -115,17 +265,35 @@ impl Gate for Fake {
             hypercall::VERSION if args[0] == abi::version::VERSION => {
                 Ok((self.release.0 << 16 | self.release.1) as i64)
             }
+            hypercall::VERSION if args[0] == abi::version::COMMAND_LINE => {
+                let line = self.told.lock().unwrap().pmu.command_line;
+                // SAFETY: the buffer has room for a command line at the address that it gave.
+                unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), args[1] as *mut u8, line.len()) };
+                Ok(0)
+            }
+            hypercall::XENPMU => {
+                // SAFETY: the parameters are passed by their address.
+                let params = unsafe { &mut *(args[1] as *mut PmuParams) };
+                self.told.lock().unwrap().pmu.op(args[0], params)
+            }
             // SAFETY: domctls and sysctls are passed by their address.
             hypercall::DOMCTL => unsafe { self.domctl(args[0]) },
             // SAFETY: as above.
             hypercall::SYSCTL => unsafe { self.sysctl(args[0]) },
             hypercall::MULTICALL => {
-                for entry in 0..args[1] {
+                for index in 0..args[1] {
                     // SAFETY: so many entries are passed by their address.
-                    let entry = unsafe { &mut *(args[0] as *mut MulticallEntry).add(entry as usize) };
-                    assert_eq!(entry.op, hypercall::DOMCTL);
-                    // SAFETY: as above.
-                    let answer = unsafe { self.domctl(entry.args[0]) };
+                    let entry = unsafe { &mut *(args[0] as *mut MulticallEntry).add(index as usize) };
+                    if entry.op == hypercall::PLATFORM && index == 0 {
+                        self.told.lock().unwrap().pmu.trips.push(args[1]);
+                    }
+                    let answer = match entry.op {
+                        // SAFETY: as above.
+                        hypercall::DOMCTL => unsafe { self.domctl(entry.args[0]) },
+                        // SAFETY: as above.
+                        hypercall::PLATFORM => unsafe { self.platform(entry.args[0]) },
+                        other => panic!("hypercall {other} in a multicall"),
+                    };
                     entry.result = answer.unwrap_or_else(|e| i64::from(-e.raw_os_error().unwrap()));
                 }
                 Ok(0)

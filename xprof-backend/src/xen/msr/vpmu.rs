@@ -77,7 +77,7 @@ fn switch(line: &str, name: &str) -> Option<bool> {
             None => rest.is_empty().then_some(true),
         }
     };
-    line.split_whitespace().filter_map(of).last()
+    line.split_whitespace().filter_map(of).next_back()
 }
 
 /// Why a Xen that answers `EOPNOTSUPP` has no vPMU.

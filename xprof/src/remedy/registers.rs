@@ -53,7 +53,7 @@ pub(super) fn of_error(machine: &Machine, error: &Error) -> Option<Advice> {
     }
 }
 
-/// No vPMU, by [`Absent`](xprof_backend::xen::msr::vpmu::Absent)'s words.
+/// No vPMU, by [`Absent`]'s words.
 fn of_vpmu(what: &str) -> Option<Advice> {
     let is = |absent: Absent| what.ends_with(&absent.to_string());
     let next = match () {

@@ -74,7 +74,7 @@ pub(crate) struct Options {
     #[arg(short, long = "json-output", conflicts_with = "format")]
     pub(crate) json_lines: bool,
     /// What counts: native (perf), msr (the registers of whole CPUs, through /dev/cpu/N/msr), simulated[:OPTION=VALUE,..]
-    #[arg(long, value_name = "BACKEND", value_parser = counting_backend, default_value = "native")]
+    #[arg(long, value_name = "BACKEND", value_parser = backend, default_value = "native")]
     pub(crate) backend: BackendChoice,
     /// Form of the output
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -92,14 +92,4 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Runs `xprof stat`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     stat::run(options, global)
-}
-
-/// Backends that count: Xen's does not.
-fn counting_backend(text: &str) -> Result<BackendChoice, String> {
-    match backend(text)? {
-        BackendChoice::Xen => {
-            Err("Xen gives dom0 no counters to read by themselves: in a PV dom0 with a vPMU, native counts".into())
-        }
-        other => Ok(other),
-    }
 }

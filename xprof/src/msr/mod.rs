@@ -20,7 +20,7 @@ use xprof_backend::sys::signal::{self, Signal, Signals};
 use xprof_backend::xen;
 
 use crate::Global;
-use crate::commands::msr::{BackendChoice, Call, Options};
+use crate::commands::msr::{Call, Options, RegistersChoice};
 use crate::exit::Failure;
 use crate::remedy;
 use crate::terminal::Output;
@@ -81,12 +81,12 @@ impl Handle {
     }
 }
 
-fn name(backend: &BackendChoice) -> &'static str {
+fn name(backend: &RegistersChoice) -> &'static str {
     match backend {
-        BackendChoice::Native => "native",
-        BackendChoice::Msr => "msr",
-        BackendChoice::Simulated(_) => "simulated",
-        BackendChoice::Xen => "xen",
+        RegistersChoice::Native => "native",
+        RegistersChoice::Msr => "msr",
+        RegistersChoice::Simulated(_) => "simulated",
+        RegistersChoice::Xen => "xen",
     }
 }
 
@@ -105,7 +105,7 @@ fn family(options: &Options) -> Result<Option<Table>, Failure> {
         let names: Vec<&str> = tables::FAMILIES.iter().map(|family| family.name).collect();
         Failure::usage(format!("--family: there is no {name:?}; the families are {}", names.join(", ")))
     })?;
-    if !matches!((options.call, &options.backend), (Call::Classes, _) | (Call::Read, BackendChoice::Msr)) {
+    if !matches!((options.call, &options.backend), (Call::Classes, _) | (Call::Read, RegistersChoice::Msr)) {
         return Err(Failure::usage("--family: another table is for looking at: classes, or read with --backend msr"));
     }
     Ok(Some(Table { family, limits: Limits::NONE }))
@@ -113,9 +113,9 @@ fn family(options: &Options) -> Result<Option<Table>, Failure> {
 
 fn open(options: &Options, by_hand: Option<Table>) -> anyhow::Result<Handle> {
     Ok(match &options.backend {
-        BackendChoice::Native => Handle::Native(registers::Registers::of_cpu(&Native::new(), options.cpu)),
-        BackendChoice::Msr => Handle::Msr(devices::Registers::open_at(&places(options), options.cpu, by_hand)?),
-        BackendChoice::Simulated(simulated) => {
+        RegistersChoice::Native => Handle::Native(registers::Registers::of_cpu(&Native::new(), options.cpu)),
+        RegistersChoice::Msr => Handle::Msr(devices::Registers::open_at(&places(options), options.cpu, by_hand)?),
+        RegistersChoice::Simulated(simulated) => {
             let machine = simulated.by_hand()?;
             let on = match options.scope.into() {
                 Scope::Global => On::Cpu(options.cpu),
@@ -125,7 +125,7 @@ fn open(options: &Options, by_hand: Option<Table>) -> anyhow::Result<Handle> {
             let of = machine.handle(caller);
             Handle::Simulated { machine, caller, of, cpu: options.cpu }
         }
-        BackendChoice::Xen => Handle::Xen(Box::new(vpmu::open(options)?)),
+        RegistersChoice::Xen => Handle::Xen(Box::new(vpmu::open(options)?)),
     })
 }
 
@@ -136,8 +136,8 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
     if options.call == Call::Classes {
         let table = match (&options.backend, by_hand) {
             (_, Some(table)) => table,
-            (BackendChoice::Simulated(_), None) => open(options, None)?.table(),
-            (BackendChoice::Xen, None) => xen::msr::Registers::table(),
+            (RegistersChoice::Simulated(_), None) => open(options, None)?.table(),
+            (RegistersChoice::Xen, None) => xen::msr::Registers::table(),
             _ => msr::cpu::table(),
         };
         let text = print::classes(&table, options.class.map(Into::into), options.format);

@@ -30,7 +30,7 @@ pub(super) fn of(options: &Options, target: &Target) -> anyhow::Result<Vec<Event
             BackendChoice::Msr => TIME_STAMP,
             BackendChoice::Simulated(_) => "cpu-clock",
             BackendChoice::Native if *target == Target::System => SOFTWARE_OF_CPUS,
-            BackendChoice::Native | BackendChoice::Xen => SOFTWARE,
+            BackendChoice::Native => SOFTWARE,
         };
         groups.extend(event::parse(software)?);
         groups.extend(event::parse(HARDWARE)?);

@@ -124,8 +124,7 @@ fn once(
         inherit: !options.no_inherit,
     };
     let mut counting = match &options.backend {
-        // Xen's is refused by the option.
-        BackendChoice::Native | BackendChoice::Xen => Counters::open(&Native::new(), &plan)?,
+        BackendChoice::Native => Counters::open(&Native::new(), &plan)?,
         BackendChoice::Msr => Counters::open(&Counts::default(), &plan)?,
         BackendChoice::Simulated(simulated) => Counters::open(simulated, &plan)?,
     };

@@ -70,6 +70,24 @@ fn every_instruction_has_perfs_count() {
     assert!(more.iter().all(|(dso, _)| dso == "[vdso]" || dso.starts_with("ld-linux")), "{more:?}");
 }
 
+/// Choosing one function does not make it the whole.
+#[test]
+fn the_share_of_a_chosen_function_is_of_all_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = recorded(dir.path());
+    let functions = |args: &[&str]| -> Vec<serde_json::Value> {
+        let text =
+            stdout(Command::new(xprof()).args(["annotate", "--format", "json", "-i"]).arg(&recording).args(args));
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["functions"].as_array().unwrap().clone()
+    };
+    let all = functions(&[]);
+    assert!(all.len() > 1);
+    let first = &all[0];
+    assert!(first["percent"].as_f64().unwrap() < 100.0, "{}", first["percent"]);
+    let chosen = functions(&["-s", first["symbol"].as_str().unwrap()]);
+    assert_eq!(chosen[0]["percent"], first["percent"]);
+}
+
 #[test]
 fn a_function_without_samples_is_an_error_that_says_which_have_some() {
     let dir = tempfile::tempdir().unwrap();

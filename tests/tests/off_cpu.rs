@@ -38,3 +38,34 @@ fn waits_of_known_length() {
         assert!(events.contains("cpu-clock") && events.contains("off-cpu"), "{events}");
     }
 }
+
+/// A program of this name that runs again and again until the guard is dropped.
+struct Again(std::process::Child);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn waits_while_they_are_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("waits");
+    let source = tree().join("tests/programs/waits.c");
+    stdout(Command::new("gcc").args(["-O2", "-pthread", "-o"]).arg(&program).arg(source));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"while :; do "$0"; done >/dev/null"#]).arg(&program);
+    let shell = Again(shell.spawn().unwrap());
+    let mut top = Command::new(xprof());
+    top.args(["top", "-q", "--off-cpu", "-e", "cpu-clock", "--call-graph", "dwarf,8192", "--batch", "10"]);
+    top.args(["--format", "csv", "-s", "event,symbol", "-p"]).arg(shell.0.id().to_string());
+    let seen = stdout(&mut top);
+    // Each name, with the share of all waits that ended in a refresh while it was on the stack.
+    for name in ["in_long", "in_short", "in_thread", "sleeps"] {
+        let of = format!(",off-cpu,{name},");
+        let shares = seen.lines().filter(|line| line.contains(&of)).map(|line| line.rsplit(',').next().unwrap());
+        assert!(shares.map(|share| share.parse::<f64>().unwrap()).any(|share| share > 0.0), "{name}:\n{seen}");
+    }
+}

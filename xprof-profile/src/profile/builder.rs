@@ -65,7 +65,7 @@ pub struct Builder {
     arch: Option<String>,
     sample: Sample,
     reads: Reads,
-    waits: Waits,
+    pub(super) waits: Waits,
     /// Of a whole host: what dom0's clock says of its time.
     pub(super) books: Option<Books>,
     /// Records that could not be decoded.

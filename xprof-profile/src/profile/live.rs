@@ -249,6 +249,7 @@ impl Live {
             let stacks = self.slices.iter_mut().flat_map(|slice| &mut slice.cells).map(|(cell, _)| &mut cell.stack);
             self.builder.frames.keep_stacks(stacks);
             self.builder.books.iter_mut().for_each(Books::forget);
+            self.builder.waits.forget();
             // Stacks have other numbers from now on.
             self.tables.iter_mut().for_each(|live| live.table.forget());
         }

@@ -24,6 +24,11 @@ impl Waits {
         }
     }
 
+    /// Waits that have begun are not counted: their cells mean something else from now on.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
     /// A task comes back: where it left, and how long it waited, ns.
     pub(super) fn end(&mut self, raw: &RawRecord<'_>, events: &Events) -> Option<(Cell, u64)> {
         if self.0.is_empty() {

@@ -60,9 +60,6 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     }
     let Options { sampling, naming, .. } = &options;
     let plan = record::plan::plan(sampling, false, &|text| Ok(xprof_backend::event::parse(text)?))?;
-    if plan.off_cpu {
-        return Err(Failure::usage("--off-cpu is of recordings here: xprof record --off-cpu").into());
-    }
     let interval = Duration::from_millis(options.interval);
     if options.batch.is_none() {
         screen::need_terminal("print refreshes: xprof top --batch 1")?;

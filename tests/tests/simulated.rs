@@ -173,4 +173,19 @@ fn what_it_cannot_do_is_said() {
     refused(&["--backend", "simulated", "-C", "7"], 125, "CPU 7");
     refused(&["--backend", "simulated", "--overwrite"], 125, "--overwrite");
     refused(&["--backend", "simulated:family=p6", "-e", "cycles,instructions,branches"], 125, "p6");
+    refused(&["--backend", "simulated:family=netburst", "-e", "cycles:u,cycles:k"], 125, "cycles:u, cycles:k at once");
+}
+
+#[test]
+fn intervals_are_of_simulated_time() {
+    let home = tempfile::tempdir().unwrap();
+    let stat = |options: &[&str]| stdout(at(home.path(), xprof()).args(["stat", "--backend"]).args(options));
+    let lines = stat(&["simulated:seconds=2", "-I", "500", "-x,", "-e", "cycles"]);
+    let fields: Vec<Vec<&str>> = lines.lines().map(|line| line.trim().split(',').take(2).collect()).collect();
+    let each = |at| vec![at, "1000000000"];
+    assert_eq!(fields, ["0.500000000", "1.000000000", "1.500000000", "2.000000000"].map(each));
+    // The machine alone can be run several times.
+    let several = stat(&["simulated:seconds=0.1", "-r", "3", "-e", "cycles", "--format", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&several).unwrap();
+    assert_eq!((&document["runs"], &document["events"][0]["mean"]), (&3.into(), &200_000_000.0.into()));
 }

@@ -87,6 +87,11 @@ pub trait Counting {
     fn enable(&mut self, on: bool) -> Result<()>;
     /// The counts so far, by counter and, for [`Target::System`], CPU.
     fn read(&mut self) -> Result<Vec<Count>>;
+    /// Lets a machine with a time of its own ([`Counting::elapsed`]) go on for so long, and no longer than to its end: the
+    /// counts then. `None`: it has ended, or its time is ours.
+    fn advance(&mut self, _by: Duration) -> Result<Option<Vec<Count>>> {
+        Ok(None)
+    }
     /// How long was counted by the counted machine's own time; `None`: by ours.
     fn elapsed(&self) -> Option<Duration> {
         None

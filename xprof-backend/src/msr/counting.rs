@@ -137,6 +137,10 @@ pub fn program(table: &Table, events: &[Setup]) -> Option<Program> {
             let mut escr = place.event;
             escr |= if setup.user { netburst::T0_USR } else { 0 };
             escr |= if setup.kernel { netburst::T0_OS } else { 0 };
+            // An ESCR and a counter serve one event: a second one would overwrite the first.
+            if made.bits.contains(&place.counter) || made.start.iter().any(|entry| entry.msr == place.escr) {
+                return None;
+            }
             let pmi = if setup.period.is_some() { netburst::OVF_PMI } else { 0 };
             made.start.push(Entry::with(place.escr, escr));
             let cccr = place.select | netburst::ENABLE | netburst::ACTIVE_THREAD | pmi;
@@ -144,12 +148,15 @@ pub fn program(table: &Table, events: &[Setup]) -> Option<Program> {
             place.counter
         } else {
             let counter = u32::try_from(at).ok()?;
-            let mut value = code(rearm, setup.event)? | select::EN;
+            let msr = table.address(Kind::Select, counter)?;
+            // P6 and Pentium M have EN in EVNTSEL0 alone, where it starts all counters: it is reserved in the others.
+            let enable = select::EN & !table.find(super::Class::Perf, msr)?.row.reserved;
+            let mut value = code(rearm, setup.event)? | enable;
             value |= if setup.user { select::USR } else { 0 };
             value |= if setup.kernel { select::OS } else { 0 };
             value |= if setup.period.is_some() { select::INT } else { 0 };
             // P6: EN of EVNTSEL0 starts all, and it is written last.
-            last.insert(0, Entry::with(table.address(Kind::Select, counter)?, value));
+            last.insert(0, Entry::with(msr, value));
             counter
         };
         let msr = table.address(Kind::Counter, counter)?;

@@ -1,5 +1,4 @@
-//! Counts of the simulated machine. More events than counters take turns, a simulated millisecond each, and say so by
-//! their share.
+//! Counts of the simulated machine. More events than counters take turns ([`TURN`]), and say so by their share.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +6,17 @@ use xprof_perfdata::abi::event_type;
 
 use super::Simulated;
 use super::machine::{BEGIN, Machine, SLICE};
-use super::session::{Armed, callers, counted, refused, setup};
+use super::session::{Armed, callers, counted, refused, setup, whole};
 use crate::counters::{Count, CountPlan, Counter, Counters, Counting};
 use crate::event::EventSpec;
 use crate::msr::counting::{self, Program, Setup};
 use crate::msr::{Class, Entry};
 use crate::plan::Target;
 use crate::{Error, Result};
+
+/// How long a set counts before the next one does, simulated ns: the golden ratio's part of a slice more than one, so that
+/// turns are never in step with the scheduler's. No ratio is further from all simple fractions.
+pub(super) const TURN: u64 = SLICE + SLICE * 618_034 / 1_000_000;
 
 /// Counters that count together, in turn with other sets.
 struct Set {
@@ -35,8 +38,8 @@ struct SimulatedCounting {
     now: u64,
     end: u64,
     pace: f64,
+    /// When it began in our time, while that drives it (`pace=`): once it is advanced by its own, it is no more.
     began: Option<Instant>,
-    rounds: usize,
 }
 
 impl Counters for Simulated {
@@ -84,13 +87,13 @@ impl Counters for Simulated {
                 continue;
             }
             // Beside what counts already, or else in a turn of its own.
-            let with = sets.last().map(|last| [last.1.as_slice(), &members.1].concat());
-            match (sets.last_mut(), with) {
-                (Some(last), Some(with)) if counting::program(&table, &with).is_some() => {
-                    last.0.extend(members.0);
-                    last.1 = with;
+            let with = |set: &(Vec<usize>, Vec<Setup>)| [set.1.as_slice(), &members.1].concat();
+            match sets.iter_mut().find(|set| counting::program(&table, &with(set)).is_some()) {
+                Some(set) => {
+                    set.1 = with(set);
+                    set.0.extend(members.0);
                 }
-                _ => sets.push(members),
+                None => sets.push(members),
             }
         }
         if counters.iter().all(|counter: &Counter| counter.refusal.is_some()) {
@@ -124,7 +127,6 @@ impl Counters for Simulated {
             end,
             pace: self.pace,
             began: None,
-            rounds: 0,
         }))
     }
 }
@@ -138,17 +140,17 @@ fn counter(spec: &EventSpec, group: usize) -> Counter {
 }
 
 impl SimulatedCounting {
-    /// One turn of one set on every CPU.
-    fn round(&mut self) -> Result<()> {
-        let which = self.rounds % self.sets.len().max(1);
-        self.rounds += 1;
-        let until = (self.now + SLICE).min(self.end);
+    /// One turn of one set on every CPU, or its part up to `end`.
+    fn turn(&mut self, end: u64) -> Result<()> {
+        let which = (self.now - BEGIN) / TURN % self.sets.len().max(1) as u64;
+        let until = (BEGIN + ((self.now - BEGIN) / TURN + 1) * TURN).min(end);
         let took = until - self.now;
         self.now = until;
-        if let Some(set) = self.sets.get(which) {
-            for (Armed { handle, .. }, _) in &mut self.armed {
-                let mut entries = set.program.start.clone();
-                handle.write(Class::Perf, false, &mut entries).map_err(refused)?;
+        let set = self.sets.get(which as usize);
+        if let Some(set) = set {
+            for (armed, _) in &mut self.armed {
+                armed.program.clone_from(&set.program);
+                armed.enable(true).map_err(refused)?;
             }
         }
         for cpu in &self.cpus {
@@ -161,22 +163,29 @@ impl SimulatedCounting {
                 count.running += took;
             }
         }
-        let Some(set) = self.sets.get(which) else { return Ok(()) };
+        let Some(set) = set else { return Ok(()) };
         for count in self.counts.iter_mut().filter(|count| set.counters.contains(&count.counter)) {
             count.running += took;
         }
-        for (Armed { handle, .. }, cpu) in &mut self.armed {
+        for (armed, cpu) in &mut self.armed {
             let mut entries: Vec<Entry> = set.program.reload.iter().map(|entry| Entry::of(entry.msr)).collect();
-            handle.read(Class::Perf, &mut entries).map_err(refused)?;
+            let done = armed.handle.read(Class::Perf, &mut entries).map_err(refused)?;
+            whole(&entries, done).map_err(refused)?;
             for (entry, &counter) in entries.iter().zip(&set.counters) {
                 let same = |count: &&mut Count| count.counter == counter && count.cpu == Some(*cpu);
                 if let Some(count) = self.counts.iter_mut().find(same) {
                     count.value += entry.value;
                 }
             }
-            let mut entries = set.program.start.clone();
-            entries.reverse();
-            handle.set_default(Class::Perf, &mut entries).map_err(refused)?;
+            armed.enable(false).map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, until: u64) -> Result<()> {
+        let until = until.min(self.end);
+        while self.now < until {
+            self.turn(until)?;
         }
         Ok(())
     }
@@ -193,23 +202,35 @@ impl Counting for SimulatedCounting {
 
     fn enable(&mut self, on: bool) -> Result<()> {
         if on {
-            self.began.get_or_insert_with(Instant::now);
+            self.began = (self.pace > 0.0).then(Instant::now);
+        } else {
+            self.read()?;
+            self.began = None;
         }
         Ok(())
     }
 
     fn read(&mut self) -> Result<Vec<Count>> {
-        let until = match self.began {
-            Some(began) if self.pace > 0.0 => {
-                let passed = began.elapsed().as_nanos() as f64 * self.pace;
-                BEGIN.saturating_add(passed as u64).min(self.end)
-            }
-            _ => self.end,
-        };
-        while self.now < until {
-            self.round()?;
+        if let Some(began) = self.began {
+            let passed = began.elapsed().as_nanos() as f64 * self.pace;
+            self.run(BEGIN.saturating_add(passed as u64))?;
         }
         Ok(self.counts.clone())
+    }
+
+    fn advance(&mut self, by: Duration) -> Result<Option<Vec<Count>>> {
+        self.began = None;
+        if self.now >= self.end {
+            return Ok(None);
+        }
+        let from = self.now;
+        let begun = Instant::now();
+        self.run(from.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))?;
+        if self.pace > 0.0 {
+            let due = Duration::try_from_secs_f64((self.now - from) as f64 / 1e9 / self.pace).unwrap_or(Duration::MAX);
+            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+        Ok(Some(self.counts.clone()))
     }
 
     fn elapsed(&self) -> Option<Duration> {

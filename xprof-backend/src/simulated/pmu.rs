@@ -4,7 +4,7 @@
 //! * NetBurst: a counter whose CCCR still shows OVF loses the first write (erratum N15), and the interrupt is raised
 //!   again when LVTPC is unmasked before OVF is cleared.
 //! * Perfmon: an overflow that is cleared while its counter reads 0 is flagged again, and the interrupt comes again.
-//! * P6: EN of EVNTSEL0 switches all counters. LVTPC masks itself on all but P6 and AMD.
+//! * P6: EN exists in EVNTSEL0 alone and switches all counters. LVTPC masks itself on all but P6 and AMD.
 
 use rustc_hash::FxHashMap;
 
@@ -195,8 +195,11 @@ impl Hardware {
                     (event, user, kernel, cccr & netburst::OVF_PMI != 0, counter)
                 }
                 Kind::Counter => {
-                    let control = value(self.table.address(Kind::Select, counter)).unwrap_or(0);
-                    let on = if matches!(rearm, Rearm::P6 | Rearm::PentiumM) { selected } else { control };
+                    let select = self.table.address(Kind::Select, counter);
+                    let control = value(select).unwrap_or(0);
+                    // Where a select has no EN, that of the first one is for all.
+                    let own = select.and_then(|msr| self.table.find(Class::Perf, msr));
+                    let on = if own.is_some_and(|own| own.row.reserved & select::EN == 0) { control } else { selected };
                     let code = control & select::EVENT;
                     let named = Counted::NAMED.iter().position(|&event| counting::code(rearm, event) == Some(code));
                     let Some(event) = named else { continue };

@@ -22,7 +22,7 @@ use super::sampler::{self, Out, Shape, Wanted, lock};
 use super::world::World;
 use crate::event::EventSpec;
 use crate::msr::counting::{self, Counted, Program, Setup};
-use crate::msr::{Caller, Class, Contract, DomId, On, Scope};
+use crate::msr::{Caller, Class, Contract, DomId, Entry, On, Scope};
 use crate::native::worker::{MESSAGE_BYTES, UNDER_WAY};
 use crate::plan::{CallGraph, Plan, Rate, Target};
 use crate::sys::ring::{self, Ring};
@@ -47,6 +47,27 @@ const MAP_PRIVATE: u32 = 2;
 pub(super) struct Armed {
     pub(super) handle: Box<dyn Contract + Send>,
     pub(super) program: Program,
+}
+
+impl Armed {
+    /// Starts its counters, or sets all that it wrote to the defaults. A batch that is not done to its end is an error.
+    pub(super) fn enable(&mut self, on: bool) -> crate::msr::Result<()> {
+        let mut entries = self.program.start.clone();
+        let count = if on {
+            self.handle.write(Class::Perf, false, &mut entries)?
+        } else {
+            entries.reverse();
+            self.handle.set_default(Class::Perf, &mut entries)?
+        };
+        whole(&entries, count)
+    }
+}
+
+/// The entry that ended a batch before its end, as an error.
+pub(super) fn whole(entries: &[Entry], count: usize) -> crate::msr::Result<()> {
+    let Some(entry) = entries.get(count) else { return Ok(()) };
+    let why = entry.fault().map_or_else(|| format!("errno {}", -entry.status), |fault| fault.to_string());
+    Err(crate::msr::Error::Unsupported(format!("register {:#x}: {why}", entry.msr)))
 }
 
 /// What the thread runs.
@@ -312,7 +333,7 @@ impl Runner {
     fn run(mut self) -> Vec<u64> {
         let began = Instant::now();
         let mut now = BEGIN;
-        let mut on = false;
+        let mut on = self.on.load(Ordering::Acquire);
         let mut since = 0;
         while now < self.until && !self.stop.load(Ordering::Acquire) {
             if self.on.load(Ordering::Acquire) != on {
@@ -355,19 +376,7 @@ impl Runner {
     }
 
     fn enable(&mut self, on: bool) -> crate::msr::Result<()> {
-        for Armed { handle, program } in &mut self.armed {
-            let mut entries = program.start.clone();
-            let done = if on {
-                handle.write(Class::Perf, false, &mut entries)?
-            } else {
-                entries.reverse();
-                handle.set_default(Class::Perf, &mut entries)?
-            };
-            if let Some(fault) = entries.get(done).and_then(|entry| entry.fault()) {
-                return Err(crate::msr::Error::Unsupported(format!("register {:#x}: {fault}", entries[done].msr)));
-            }
-        }
-        Ok(())
+        self.armed.iter_mut().try_for_each(|armed| armed.enable(on))
     }
 
     /// Hands over what the rings hold, waiting for the receiver; false when the session is over.
@@ -411,9 +420,14 @@ impl Session for SimulatedSession {
     }
 
     fn start(&mut self) -> Result<()> {
-        let (Some(runner), Some(first)) = (self.ready.take(), self.first.take()) else {
+        let (Some(mut runner), Some(first)) = (self.ready.take(), self.first.take()) else {
             return Err(Error::Other("the session has run already".into()));
         };
+        // Before the thread, so that a machine that refuses is an error of the start; also when it starts later.
+        runner.enable(true).map_err(refused)?;
+        if !self.starts_on {
+            runner.enable(false).map_err(refused)?;
+        }
         self.on.store(self.starts_on, Ordering::Release);
         let _ = runner.out.send(Message::Drained(first));
         let thread = std::thread::Builder::new()

@@ -15,6 +15,7 @@ fn options_are_read_and_mistakes_named() {
 }
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use xprof_perfdata::abi::record;
 use xprof_perfdata::sample::Sample;
@@ -23,6 +24,7 @@ use super::machine::SLICE;
 use super::pmu::PER;
 use super::world::{FUNCTION, STRETCH};
 use crate::Message;
+use crate::counters::{Count, CountPlan, Counters};
 use crate::msr::{Caller, Class, Contract, DomId, Entry, On};
 use crate::plan::{CallGraph, Rate};
 
@@ -226,6 +228,122 @@ fn counts_are_exact() {
     assert!((30 * SLICE..30 * SLICE + STRETCH).contains(&values[0].value), "{}", values[0].value);
     // Between the slowest and the fastest path.
     assert!(values[1].value > 30 * SLICE * 512 / PER && values[1].value < 30 * SLICE * 2500 / PER);
+}
+
+/// All counts of one CPU at the machine's end, by event.
+fn counts(simulated: &Simulated, events: &str) -> Vec<Count> {
+    let plan = counted(events);
+    let mut counting = Counters::open(&Simulated { cpus: 1, ..simulated.clone() }, &plan).unwrap();
+    counting.enable(true).unwrap();
+    let counts = counting.advance(Duration::MAX).unwrap().unwrap();
+    assert!(counting.advance(Duration::MAX).unwrap().is_none());
+    counts
+}
+
+fn counted(events: &str) -> CountPlan {
+    let events = crate::event::parse(events).unwrap();
+    CountPlan { events, target: crate::plan::Target::System, cpus: None, inherit: false }
+}
+
+#[test]
+fn two_events_are_two_counters_on_every_family() {
+    let of = |family: &str| -> Vec<u64> {
+        let simulated = Simulated { duration: 20_000_000, ..small(family, Scope::Global) };
+        counts(&simulated, "cycles,instructions").iter().map(|count| count.value).collect()
+    };
+    let expected = of("perfmon-v2");
+    assert!(expected[0] >= 20_000_000 && expected[1] > expected[0], "{expected:?}");
+    for family in families() {
+        assert_eq!(of(family), expected, "{family}");
+    }
+    // EN is in the first select alone, and both sample.
+    let plan = Plan { events: crate::event::parse("cycles,instructions").unwrap(), ..plan() };
+    for family in ["p6", "pentium-m"] {
+        let list = samples(&Simulated { duration: 20_000_000, ..small(family, Scope::Global) }, &plan);
+        let of = |id| list.iter().filter(|sample| sample.id.id == id).count();
+        assert!(of(1) > 1000 && of(2) > of(1), "{family}: {} {}", of(1), of(2));
+    }
+}
+
+#[test]
+fn a_set_up_that_the_machine_refuses_is_an_error() {
+    let table = table_of(tables::named("p6").unwrap());
+    let reserved = msr::Entry { status: msr::Fault::Reserved.status(), ..Entry::with(0x187, 1 << 22) };
+    assert!(table.find(Class::Perf, 0x187).unwrap().accept(reserved.value).is_err());
+    let error = session::whole(&[Entry::of(0x186), reserved], 1).unwrap_err();
+    assert!(error.to_string().contains("0x187"), "{error}");
+    assert!(session::whole(&[reserved], 1).is_ok());
+}
+
+#[test]
+fn events_of_one_escr_take_turns() {
+    let simulated = Simulated { duration: 200_000_000, ..small("netburst", Scope::Global) };
+    let counts = counts(&simulated, "cycles,cycles:u,cycles:k");
+    let estimate: Vec<f64> = counts.iter().map(|count| count.estimate().unwrap() as f64).collect();
+    for count in &counts {
+        assert!((0.3..0.4).contains(&count.share().unwrap()), "{counts:?}");
+    }
+    assert!(estimate[2] < estimate[1] && estimate[1] < estimate[0], "{estimate:?}");
+    let plan = Plan { events: crate::event::parse("cycles:u,cycles:k").unwrap(), ..plan() };
+    let error = Backend::open(&simulated, &plan).err().unwrap();
+    assert!(error.to_string().contains("cannot count cycles:u, cycles:k at once"), "{error}");
+}
+
+/// The share of the kernel, from turns that see a third of the time.
+///
+/// The bound: the scheduler's order comes again after P, and the share of the kernel at a time x of it is a step function
+/// f. The mean over turns is off by at most V(f) D (Koksma), V the variation of f and D the star discrepancy of the turns'
+/// beginnings modulo P: both are computed here. The last turn may be short (1/n); each turn begins and ends within a
+/// stretch (2 STRETCH/TURN); and stretches are chosen at random, by which the share of m of them is off by more than e with
+/// probability at most 2 exp(-2 m e^2) = 1e-9 (Hoeffding).
+#[test]
+fn turns_are_not_in_step_with_the_scheduler() {
+    let simulated = Simulated { duration: 1_000_000_000, ..small("perfmon-v2", Scope::Global) };
+    let events = "cycles,instructions,branches,cycles:u,cycles:k,instructions:u,instructions:k,branches:u,branches:k";
+    let counts = counts(&simulated, events);
+    let kernel = |pid: u32| -> f64 {
+        let own = simulated.truth().into_iter().filter(|row| row.pid == pid);
+        let (inside, all) = own.fold((0.0, 0.0), |(inside, all), row| {
+            (inside + if row.dso.starts_with('[') { row.cycles } else { 0.0 }, all + row.cycles)
+        });
+        inside / all
+    };
+    // Three domains in turn, of which the first has two processes.
+    let order = [1100, 2100, 3100, 1200, 2100, 3100].map(kernel);
+    let truth = order.iter().sum::<f64>() / order.len() as f64;
+    let variation: f64 = (0..order.len()).map(|at| (order[at] - order[(at + 1) % order.len()]).abs()).sum();
+    let period = SLICE * order.len() as u64;
+    let sets = 3;
+    let turns = simulated.duration / super::count::TURN;
+    for (at, sign) in [(3, 1.0 - truth), (4, truth)] {
+        let share = counts[at].estimate().unwrap() as f64 / simulated.duration as f64;
+        let bound = (0..sets).map(|set| {
+            let begins = (0..turns).filter(|turn| turn % sets == set);
+            let mut phases: Vec<f64> =
+                begins.map(|turn| (turn * super::count::TURN % period) as f64 / period as f64).collect();
+            phases.sort_by(f64::total_cmp);
+            let n = phases.len() as f64;
+            let off = phases.iter().enumerate().map(|(i, x)| ((i + 1) as f64 / n - x).max(x - i as f64 / n));
+            let turn = super::count::TURN as f64;
+            let chance = ((2.0_f64 / 1e-9).ln() / (2.0 * n * turn / STRETCH as f64)).sqrt();
+            variation * off.fold(0.0, f64::max) + 1.0 / n + 2.0 * STRETCH as f64 / turn + chance
+        });
+        let bound = bound.fold(0.0, f64::max);
+        assert!(bound < 0.1 && (share - sign).abs() <= bound, "{share} of {sign} +- {bound}");
+    }
+}
+
+#[test]
+fn it_goes_on_by_its_own_time() {
+    let simulated = Simulated { cpus: 1, duration: 35_000_000, ..small("perfmon-v2", Scope::Global) };
+    let mut counting = Counters::open(&simulated, &counted("cpu-clock")).unwrap();
+    counting.enable(true).unwrap();
+    let mut seen = Vec::new();
+    while let Some(counts) = counting.advance(Duration::from_millis(10)).unwrap() {
+        seen.push((counting.elapsed().unwrap().as_millis(), counts[0].value));
+    }
+    assert_eq!(seen, [(10, 10_000_000), (20, 20_000_000), (30, 30_000_000), (35, 35_000_000)]);
+    assert_eq!(counting.read().unwrap()[0].value, 35_000_000);
 }
 
 /// The simulated machine under the suite, through calls or the wire form.

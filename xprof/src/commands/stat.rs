@@ -52,8 +52,8 @@ pub(crate) struct Options {
     /// Leave the children of the target out
     #[arg(short = 'i', long)]
     pub(crate) no_inherit: bool,
-    /// Run the command N times; show the mean of each count, and its spread (the standard error of the mean)
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "command")]
+    /// Run the command (or the simulated machine) N times; show the mean of each count, and its spread (the standard error of the mean)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: Option<u32>,
     /// Show what was counted in each interval of MS milliseconds
     #[arg(short = 'I', long = "interval-print", value_name = "MS", value_parser = interval, conflicts_with = "repeat")]

@@ -10,6 +10,7 @@ mod print;
 mod repeat;
 mod show;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -74,6 +75,10 @@ struct Ended {
 /// Counts.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     let target = target(&options)?;
+    if options.repeat.is_some() && options.command.is_empty() && !matches!(options.backend, BackendChoice::Simulated(_))
+    {
+        return Err(Failure::usage("-r repeats a command: give one (the simulated machine alone runs without)").into());
+    }
     let signals = signal::catch(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::Child])
         .context("cannot catch signals")?;
     let events = events::of(&options, &target)?;
@@ -143,22 +148,23 @@ fn once(
         interrupted: false,
     };
     let mut shown = Vec::new();
-    let mut shown_at = Duration::ZERO;
+    let shown_until = Cell::new(Duration::ZERO);
     let mut interval = |counting: &mut dyn Counting, show: &mut Show| -> anyhow::Result<()> {
-        let now = started.elapsed();
         let counts = sorted(counting.read()?, options.no_aggr);
-        show.interval(now, now.saturating_sub(shown_at), counting.counters(), &differences(&counts, &shown))?;
-        (shown, shown_at) = (counts, now);
+        let now = counting.elapsed().unwrap_or_else(|| started.elapsed());
+        let length = now.saturating_sub(shown_until.replace(now));
+        show.interval(now, length, counting.counters(), &differences(&counts, &shown))?;
+        shown = counts;
         Ok(())
     };
     let mut ticks = 0;
-    // The simulated machine's time is not ours: without a command it runs to its end.
-    let is_over = options.command.is_empty() && matches!(options.backend, BackendChoice::Simulated(_));
-    let (status, asked) = loop {
-        if is_over {
+    let own_pace = own_pace(options);
+    let (status, mut asked) = loop {
+        if own_pace.is_some() && child.is_none() {
             break (0, false);
         }
-        let tick = options.interval.and_then(|every| started.checked_add(every.checked_mul(ticks + 1)?));
+        let every = options.interval.filter(|_| own_pace.is_none());
+        let tick = every.and_then(|every| started.checked_add(every.checked_mul(ticks + 1)?));
         match wait.until(child.as_mut(), tick)? {
             Some(end) => break end,
             None => ticks += 1,
@@ -171,12 +177,29 @@ fn once(
             return Err(error);
         }
     };
+    if let Some(step) = own_pace {
+        let end = options.duration.filter(|_| options.command.is_empty()).unwrap_or(Duration::MAX);
+        let mut next = options.interval.unwrap_or(end).min(end);
+        let (mut now, mut stopped) = (Duration::ZERO, false);
+        while !stopped && now < end && counting.advance(step.min(next.saturating_sub(now)))?.is_some() {
+            now = counting.elapsed().unwrap_or(end);
+            if now >= next
+                && let Some(every) = options.interval
+            {
+                interval(counting.as_mut(), show)?;
+                next = next.saturating_add(every).min(end);
+            }
+            stopped = std::iter::from_fn(|| signals.next()).any(|signal| signal != Signal::Child);
+        }
+        asked |= stopped;
+    }
     let elapsed = started.elapsed();
     // A command's perf counters have ended with it.
     if !matches!((&target, &options.backend), (Target::Command(_), BackendChoice::Native)) {
         counting.enable(false)?;
     }
-    if options.interval.is_some() {
+    // What is left of an interval; a machine of its own time has ended with one, or has not.
+    if options.interval.is_some() && counting.elapsed().is_none_or(|elapsed| elapsed > shown_until.get()) {
         interval(counting.as_mut(), show)?;
     }
     let counts = sorted(counting.read()?, options.no_aggr);
@@ -189,6 +212,17 @@ fn once(
         repeats: None,
     };
     Ok(Ended { outcome, status, asked })
+}
+
+/// The simulated machine's time is not ours: without a command, or as fast as it goes, it is run to its end by its own time,
+/// so much of it between two looks at signals. `None`: what is counted goes on by itself.
+fn own_pace(options: &Options) -> Option<Duration> {
+    let BackendChoice::Simulated(simulated) = &options.backend else { return None };
+    match simulated.pace > 0.0 {
+        true if options.command.is_empty() => Some(LOOK.mul_f64(simulated.pace).max(Duration::from_nanos(1))),
+        true => None,
+        false => Some(Duration::from_secs(1)),
+    }
 }
 
 fn sorted(mut counts: Vec<Count>, by_cpu: bool) -> Vec<Count> {

@@ -207,3 +207,20 @@ fn the_simulated_machine_counts_the_same_every_time() {
         by_cpu["events"].as_array().unwrap().iter().map(|e| (e["cpu"].clone(), e["value"].clone())).collect();
     assert_eq!(values, [(0.into(), 2_000_000_000u64.into()), (1.into(), 2_000_000_000u64.into())]);
 }
+
+#[test]
+fn what_does_not_exist_is_named() {
+    let refused = |options: &[&str], status, words: &str| {
+        let output = run(Command::new(xprof()).args(options));
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), said.contains(words)), (Some(status), true), "{options:?}: {said}");
+    };
+    refused(&["msr", "read", "--cpu", "9999", "0x10"], 125, "CPU 9999 does not exist");
+    refused(&["msr", "read", "--cpu", "9999", "0x10"], 125, "the CPUs online are");
+    refused(&["msr", "read", "--vcpu", "0", "0x10"], 2, "--cpu N");
+    refused(&["stat", "-C", "9999", "-e", "cpu-clock", "true"], 125, "the CPUs online are");
+    let simulated = ["msr", "read", "--backend", "simulated", "0x10"];
+    refused(&[&simulated[..], &["--domain", "99"]].concat(), 125, "the domains 0, 1, 2");
+    refused(&[&simulated[..], &["--cpu", "2"]].concat(), 125, "CPUs 0 to 1");
+    refused(&[&simulated[..], &["--vcpu", "2"]].concat(), 125, "CPUs 0 to 1");
+}

@@ -172,6 +172,8 @@ fn what_it_cannot_do_is_said() {
     refused(&["--backend", "simulated", "-e", "page-faults"], 2, "cycles, instructions");
     refused(&["--backend", "simulated", "-C", "7"], 125, "CPU 7");
     refused(&["--backend", "simulated", "--overwrite"], 125, "--overwrite");
+    refused(&["--backend", "simulated", "-p", "1"], 125, "its processes are 1100 (spin)");
+    refused(&["--backend", "simulated", "-t", "3102"], 125, "no process or thread 3102");
     refused(&["--backend", "simulated:family=p6", "-e", "cycles,instructions,branches"], 125, "p6");
     refused(&["--backend", "simulated:family=netburst", "-e", "cycles:u,cycles:k"], 125, "cycles:u, cycles:k at once");
 }

@@ -190,6 +190,11 @@ impl ByHand {
         *self.machine.arbiter().table()
     }
 
+    /// Its domains, by number.
+    pub fn domains(&self) -> Vec<msr::DomId> {
+        self.machine.world.domains()
+    }
+
     /// Runs a CPU for so many simulated ns.
     pub fn run(&mut self, cpu: u32, ns: u64) {
         self.machine.run_on(cpu, ns);

@@ -269,7 +269,7 @@ pub(crate) fn no_pmu(facts: &Permissions) -> Option<Advice> {
     match &facts.hypervisor {
         Some(name) => advice(
             format!("this is a virtual machine, and {name} shows it no counters (no PMU)"),
-            format!("-e cpu-clock samples by time and works here; for counters, {next}"),
+            format!("-e cpu-clock goes by time and works here; for counters, {next}"),
         ),
         None => advice("the kernel has no driver for this CPU's counters (no PMU)", next),
     }

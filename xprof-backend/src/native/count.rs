@@ -81,7 +81,13 @@ fn places(plan: &CountPlan) -> Result<Vec<(i32, i32)>> {
         Target::Domains(_) => return Err(Error::Other("counting by domain is not available".into())),
     };
     let cpus: Vec<i32> = match (&plan.cpus, &plan.target) {
-        (Some(list), _) => list.iter().map(|&cpu| cpu as i32).collect(),
+        (Some(list), _) => {
+            let online = cpus::online()?;
+            if let Some(missing) = list.iter().find(|cpu| !online.contains(cpu)) {
+                return Err(Error::NoTarget { what: format!("CPU {missing}") });
+            }
+            list.iter().map(|&cpu| cpu as i32).collect()
+        }
         (None, Target::System) => cpus::online()?.into_iter().map(|cpu| cpu as i32).collect(),
         (None, _) => vec![-1],
     };

@@ -180,6 +180,20 @@ impl SimulatedSession {
         }
         let wanted = wanted(&plan.target, &mut notes)?;
         let mut machine = options.machine()?;
+        let has = |pid: u32, tid: u32| machine.world.processes.iter().any(|p| p.pid == pid) && tid - pid < options.cpus;
+        let missing = match &wanted {
+            Wanted::All => None,
+            Wanted::Processes(pids) => pids.iter().find(|&&pid| !has(pid, pid)),
+            // Threads are numbered from their process's id on, and processes by hundreds.
+            Wanted::Threads(tids) => tids.iter().find(|&&tid| !has(tid / 100 * 100, tid)),
+        };
+        if let Some(missing) = missing {
+            let all: Vec<_> = machine.world.processes.iter().map(|p| format!("{} ({})", p.pid, p.comm)).collect();
+            let all = all.join(", ");
+            return Err(Error::Other(format!(
+                "the simulated machine has no process or thread {missing}; its processes are {all}"
+            )));
+        }
         let chains = plan.call_graph != CallGraph::None;
         let (events, setups) = describe(plan, chains)?;
         let table = *machine.arbiter().table();

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use xprof_backend::machine::Machine;
 use xprof_backend::msr::{
     self, Caller, Class, Contract, DomId, Entry, Fault, Handler, Kind, Limits, On, Overflow, Scope, Table, tables,
 };
@@ -111,7 +112,39 @@ fn family(options: &Options) -> Result<Option<Table>, Failure> {
     Ok(Some(Table { family, limits: Limits::NONE }))
 }
 
+/// What does not exist is said before anything is done.
+fn check(options: &Options) -> anyhow::Result<()> {
+    let machine = Machine::here();
+    match &options.backend {
+        RegistersChoice::Native | RegistersChoice::Msr if options.vcpu.is_some() => {
+            Err(Failure::usage("--vcpu: this machine has CPUs alone: --cpu N").into())
+        }
+        RegistersChoice::Native if !machine.online_cpus().contains(&options.cpu) => {
+            Err(xprof_backend::Error::NoTarget { what: format!("CPU {}", options.cpu) }.into())
+        }
+        RegistersChoice::Simulated(simulated) => {
+            let domains = simulated.by_hand()?.domains();
+            if !domains.contains(&DomId(options.domain)) {
+                let all: Vec<String> = domains.iter().map(|domain| domain.0.to_string()).collect();
+                let all = all.join(", ");
+                anyhow::bail!("--domain {}: the simulated machine has the domains {all}", options.domain);
+            }
+            for (option, number) in [("--cpu", Some(options.cpu)), ("--vcpu", options.vcpu)] {
+                if let Some(number) = number.filter(|number| *number >= simulated.cpus) {
+                    let last = simulated.cpus - 1;
+                    anyhow::bail!(
+                        "{option} {number}: the simulated machine has CPUs 0 to {last}, every domain as many vCPUs"
+                    );
+                }
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open(options: &Options, by_hand: Option<Table>) -> anyhow::Result<Handle> {
+    check(options)?;
     Ok(match &options.backend {
         RegistersChoice::Native => Handle::Native(registers::Registers::of_cpu(&Native::new(), options.cpu)),
         RegistersChoice::Msr => Handle::Msr(devices::Registers::open_at(&places(options), options.cpu, by_hand)?),

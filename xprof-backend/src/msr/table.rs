@@ -264,6 +264,23 @@ mod tests {
     }
 
     #[test]
+    fn tables_have_what_their_models_have() {
+        let of = |name, msr| {
+            let family = super::super::tables::named(name).unwrap();
+            Table { family, limits: Limits::NONE }.find(Class::Perf, msr)
+        };
+        // IQ_ESCR0 and 1: Pentium 4 before model 3.
+        assert!(of("netburst", 0x3ba).is_some() && of("netburst", 0x3bb).is_some());
+        assert!(of("netburst-3", 0x3ba).is_none() && of("netburst-3", 0x3bb).is_none());
+        // EQ and UMASK2, at both addresses of version 6.
+        let value = 1 << 36 | 0xa5 << 40 | 0x41_00c0;
+        for msr in [0x186, 0x1901] {
+            assert_eq!(of("perfmon-v6", msr).unwrap().accept(value), Ok(value), "{msr:#x}");
+        }
+        assert_eq!(of("perfmon-v5", 0x186).unwrap().accept(value), Err(Fault::Reserved));
+    }
+
+    #[test]
     fn values_are_taken_as_the_register_takes_them() {
         let accept = |msr, value| CORE2.find(Class::Perf, msr).unwrap().accept(value);
         assert_eq!(accept(0xc1, 0x8000_0000), Ok(0xff_8000_0000));

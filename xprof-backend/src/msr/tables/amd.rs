@@ -69,6 +69,7 @@ const F17_ROWS: &[Row] = &[
     perf_value("IRPERF", Kind::Other, 0xc000_00e9, 1, "msr-index.h MSR_F17H_IRPERF"),
 ];
 
+/// The default of PERF_CNTR_GLOBAL_CTL is off, as that of Intel's, though a reset enables all: nothing counts by default.
 /// Counter bits 15:0 (as many as the CPU has), LBR freeze 58, counter freeze 59.
 const GLOBAL: u64 = 0xffff;
 const FREEZE: u64 = 3 << 58;

@@ -31,7 +31,6 @@ const COUNTERS: &[Row] = &[
     escr("IS_ESCR", 0x3b4, 2, "msr-index.h MSR_P4_IS_ESCR0"),
     escr("ITLB_ESCR", 0x3b6, 2, "msr-index.h MSR_P4_ITLB_ESCR0"),
     escr("CRU_ESCR", 0x3b8, 2, "msr-index.h MSR_P4_CRU_ESCR0"),
-    escr("IQ_ESCR", 0x3ba, 2, "msr-index.h MSR_P4_IQ_ESCR0"),
     escr("RAT_ESCR", 0x3bc, 2, "msr-index.h MSR_P4_RAT_ESCR0"),
     // The header marks the second as a guess: it is left out.
     escr("SSU_ESCR", 0x3be, 1, "msr-index.h MSR_P4_SSU_ESCR0"),
@@ -46,6 +45,9 @@ const COUNTERS: &[Row] = &[
     perf_value("PEBS_ENABLE", Kind::Other, 0x3f1, 1, "msr-index.h MSR_IA32_PEBS_ENABLE"),
     perf("PEBS_MATRIX_VERT", Kind::Other, 0x3f2, 1, 0x1fff, "msr-index.h MSR_P4_PEBS_MATRIX_VERT"),
 ];
+
+/// Models 1 and 2 alone have these (Intel SDM vol. 4, MSRs in Pentium 4 and Intel Xeon Processors).
+const EARLY: &[Row] = &[escr("IQ_ESCR", 0x3ba, 2, "msr-index.h MSR_P4_IQ_ESCR0")];
 
 /// LBR 0, BTF 1, BTS_OFF_OS 5, BTS_OFF_USR 6; TR, BTS, BTINT (4:2) let the CPU write to the DS area.
 const CONTROL: &[Row] = &[
@@ -68,7 +70,7 @@ pub static NETBURST: Family = Family {
     name: "netburst",
     cpus: "Intel Pentium 4, models 0 to 2",
     rearm: Rearm::NetBurst,
-    rows: &[super::TSC, COUNTERS, CONTROL, SHORT_STACK],
+    rows: &[super::TSC, COUNTERS, EARLY, CONTROL, SHORT_STACK],
 };
 
 /// Model 3 and later.

@@ -7,6 +7,9 @@ use crate::msr::{Access, Family, Kind, Rearm, Row};
 /// IA32_PERFEVTSELx: event 7:0, umask 15:8, USR OS E PC INT 20:16, EN 22, INV 23, CMASK 31:24 (`perf_event.h`
 /// ARCH_PERFMON_EVENTSEL_*).
 const SELECT: u64 = 0xffdf_ffff;
+/// Version 6: EQ 36 and UMASK2 47:40 (`perf_event.h` ARCH_PERFMON_EVENTSEL_EQ, ARCH_PERFMON_EVENTSEL_UMASK2), at the old
+/// addresses as in CFG_A.
+const EXTENDED: u64 = 1 << 36 | 0xff << 40;
 /// Bit 21, from version 3 to 4.
 const ANY_THREAD: u64 = 1 << 21;
 
@@ -24,6 +27,8 @@ const fn fixed_control(bits: u64) -> Row {
     perf("IA32_FIXED_CTR_CTRL", Kind::Enable, 0x38d, 1, bits, "msr-index.h MSR_CORE_PERF_FIXED_CTR_CTRL")
 }
 
+/// The CPU's own reset enables every general counter (Intel SDM vol. 3, states following power-up, reset or INIT, edition 079), for software that
+/// knows version 1 alone. The default here is off: what is set to its default counts nothing.
 const fn control(bits: u64) -> Row {
     perf("IA32_PERF_GLOBAL_CTRL", Kind::Enable, 0x38f, 1, bits, "msr-index.h MSR_CORE_PERF_GLOBAL_CTRL")
 }
@@ -53,6 +58,8 @@ const GENERAL: &[Row] =
     &[counter("IA32_PMC", Kind::Counter, 0xc1, 8, 64, Access::SignExtended32, "msr-index.h MSR_P6_PERFCTR0")];
 const SELECTS_V1: &[Row] = &[selects(SELECT)];
 const SELECTS_V3: &[Row] = &[selects(SELECT | ANY_THREAD)];
+
+const SELECTS_V6: &[Row] = &[selects(SELECT | EXTENDED)];
 
 const GLOBALS_V2: &[Row] = &[
     fixed(3),
@@ -129,7 +136,7 @@ const V6_RANGE: &[Row] = &[
         Kind::Select,
         0x1901,
         32,
-        0xff10_ffdf_ffff,
+        SELECT | EXTENDED,
         "msr-index.h MSR_IA32_PMC_V6_GP0_CFG_A (Linux 6.11)",
     )),
     v6(perf(
@@ -324,5 +331,5 @@ pub static V6: Family = Family {
     name: "perfmon-v6",
     cpus: "Intel Lunar Lake, Arrow Lake, Clearwater Forest",
     rearm: Rearm::Perfmon,
-    rows: &[super::TSC, GENERAL, SELECTS_V1, GLOBALS_V5, MEMORY, WIDE, V6_RANGE, QOS, ARCH_LBR],
+    rows: &[super::TSC, GENERAL, SELECTS_V6, GLOBALS_V5, MEMORY, WIDE, V6_RANGE, QOS, ARCH_LBR],
 };

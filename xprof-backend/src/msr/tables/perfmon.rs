@@ -27,8 +27,8 @@ const fn fixed_control(bits: u64) -> Row {
     perf("IA32_FIXED_CTR_CTRL", Kind::Enable, 0x38d, 1, bits, "msr-index.h MSR_CORE_PERF_FIXED_CTR_CTRL")
 }
 
-/// The CPU's own reset enables every general counter (Intel SDM vol. 3, states following power-up, reset or INIT, edition 079), for software that
-/// knows version 1 alone. The default here is off: what is set to its default counts nothing.
+/// The CPU's own reset enables every general counter (Intel SDM vol. 3, states following power-up, reset or INIT, edition
+/// 079), for software that knows version 1 alone. The default here is off: what is set to its default counts nothing.
 const fn control(bits: u64) -> Row {
     perf("IA32_PERF_GLOBAL_CTRL", Kind::Enable, 0x38f, 1, bits, "msr-index.h MSR_CORE_PERF_GLOBAL_CTRL")
 }

@@ -140,7 +140,7 @@ pub(crate) struct Options {
     /// The class table to use in place of this CPU's (classes, and read with --backend msr)
     #[arg(long, value_name = "NAME")]
     pub(crate) family: Option<String>,
-    /// Acknowledge interrupts and let them through again
+    /// Acknowledge interrupts and let them through again (irq: each one; without it the first is the last)
     #[arg(long)]
     pub(crate) rearm: bool,
     /// The CPU whose registers are meant

@@ -59,16 +59,16 @@ impl Handle {
         }
     }
 
-    /// A handler that claims every interrupt and passes it on. The kernel rearms by itself; the simulated machine is
-    /// rearmed with these entries.
-    fn handler(&self, class: Class, reload: Vec<Entry>, tell: Sender<Overflow>) -> Handler {
-        let mut rearm = match self {
-            Handle::Simulated { machine, caller, .. } => Some(machine.handle(*caller)),
+    /// A handler that passes every interrupt on. It rearms and claims them if asked to (the kernel rearms what is claimed
+    /// by itself, the simulated machine is with these entries); else the first one stays masked.
+    fn handler(&self, class: Class, reload: Vec<Entry>, rearm: bool, tell: Sender<Overflow>) -> Handler {
+        let mut again = match self {
+            Handle::Simulated { machine, caller, .. } if rearm => Some(machine.handle(*caller)),
             _ => None,
         };
         Box::new(move |overflow, _| {
-            let rearmed = rearm.as_mut().is_none_or(|rearm| rearm.write(class, true, &mut reload.clone()).is_ok());
-            tell.send(*overflow).is_ok() && rearmed
+            let rearmed = again.as_mut().is_none_or(|again| again.write(class, true, &mut reload.clone()).is_ok());
+            tell.send(*overflow).is_ok() && rearm && rearmed
         })
     }
 
@@ -218,7 +218,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
                 matches!(kind, Some(Kind::Counter | Kind::CounterAlias | Kind::Fixed))
             };
             let reload = entries.iter().filter(is_counter).copied().collect();
-            let handler = handle.handler(class, reload, tell);
+            let handler = handle.handler(class, reload, options.rearm, tell);
             handle.contract().irq_handler(class, Some(handler))?;
             let count = handle.contract().write(class, true, &mut entries)?;
             if count == entries.len() {

@@ -119,6 +119,13 @@ fn interrupts_come_period_by_period() {
     assert_eq!(interrupts(&[]).lines().collect::<Vec<_>>(), output.lines().take(2).collect::<Vec<_>>());
 }
 
+#[test]
+fn no_interrupt_is_explained() {
+    let registers = ["0xc1=-1000000", "0x186=0x53003c"];
+    let output = msr(&[&["irq", "--backend", "simulated:seconds=0.05", "--scope", "global"], &registers[..]].concat());
+    assert!(text(&output.stderr).contains("IA32_PERF_GLOBAL_CTRL enables no counter"), "{output:?}");
+}
+
 /// One domain's scope is another's refusal.
 #[test]
 fn the_simulated_machine_holds_to_scopes() {

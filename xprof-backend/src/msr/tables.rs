@@ -19,6 +19,9 @@ const TSC: &[Row] = &[perf_value("IA32_TSC", Kind::Other, 0x10, 1, "msr-index.h 
 /// An x86 without counters, such as most virtual machines.
 pub static NO_PMU: Family = Family { name: "no-pmu", cpus: "x86 without counters", rearm: Rearm::Amd, rows: &[TSC] };
 
+/// The switches above all counters: IA32_PERF_GLOBAL_CTRL and AMD's PERF_CNTR_GLOBAL_CTL.
+pub const GLOBAL_CONTROLS: [u32; 2] = [0x38f, 0xc000_0301];
+
 /// Every family, by name.
 pub static FAMILIES: &[&Family] = &[
     &p6::P6,

@@ -222,7 +222,9 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
             handle.contract().irq_handler(class, Some(handler))?;
             let count = handle.contract().write(class, true, &mut entries)?;
             if count == entries.len() {
-                interrupts(options, &mut handle, &signals, &told)?;
+                if interrupts(options, &mut handle, &signals, &told)? == 0 && !global.quiet {
+                    eprintln!("xprof: {}", why_none(&mut handle));
+                }
                 return Ok(ExitCode::SUCCESS);
             }
             ("irq", count)
@@ -248,17 +250,34 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
     Ok(ExitCode::from(1))
 }
 
-/// Shows interrupts until the end that was asked for.
+/// Why no interrupt came, as far as the registers say.
+fn why_none(handle: &mut Handle) -> String {
+    let table = handle.table();
+    for msr in tables::GLOBAL_CONTROLS {
+        let mut entries = [Entry::of(msr)];
+        if table.find(Class::Perf, msr).is_some()
+            && handle.contract().read(Class::Perf, &mut entries).is_ok_and(|count| count == 1)
+            && entries[0].value == 0
+        {
+            let name = names::name(&table, Class::Perf, msr);
+            return format!("no interrupt came: {name} enables no counter\n  try:   {msr:#x}=1 as well, for counter 0");
+        }
+    }
+    "no interrupt came: a counter must overflow (REG=-N), and be enabled with its interrupt\n  try:   xprof msr classes"
+        .into()
+}
+
+/// Shows interrupts until the end that was asked for; how many came.
 fn interrupts(
     options: &Options,
     handle: &mut Handle,
     signals: &Signals,
     told: &Receiver<Overflow>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let ends_at = options.duration.and_then(|duration| Instant::now().checked_add(duration));
     let mut out = std::io::stdout().lock();
     out.write_all(print::irq_head(options.format).as_bytes())?;
-    let mut simulated = 0;
+    let (mut simulated, mut came) = (0, 0);
     loop {
         let mut is_over = ends_at.is_some_and(|end| end <= Instant::now()) || signals.next().is_some();
         match handle {
@@ -274,11 +293,12 @@ fn interrupts(
             }
         }
         for overflow in told.try_iter() {
+            came += 1;
             out.write_all(print::irq(&overflow, options.format).as_bytes())?;
         }
         out.flush()?;
         if is_over {
-            return Ok(());
+            return Ok(came);
         }
     }
 }

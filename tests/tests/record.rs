@@ -404,7 +404,8 @@ fn a_full_disk_leaves_what_fitted() {
     let output =
         run(Command::new("perf").args(["script", "-i", "disk/out", "-F", "ip,sym"]).current_dir(lab.dir.path()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).lines().count() > 100);
+    let fitted = String::from_utf8_lossy(&output.stdout).lines().count();
+    assert!(fitted > 100 && error.contains(&format!("ends after {fitted} samples")), "{fitted}: {error}");
 }
 
 #[test]

@@ -79,6 +79,10 @@ fn side_band_records() {
     let dir = tempfile::tempdir().unwrap();
     let file = record(dir.path(), &["-e", "cpu-clock", "--switch-events", "-z"]);
     assert!(same(&file, &["--show-mmap-events", "--show-task-events", "--show-switch-events"]) > 50);
+    // Where a copy ends before its stack, a mapping is declared while reading that is not shown.
+    let file = record(dir.path(), &["-e", "page-faults", "-c", "20", "--call-graph", "dwarf,256"]);
+    assert!(text(xprof(), &file, &[]).contains("[truncated]"));
+    assert!(same(&file, &["-F", "comm,pid,tid,time,event", "--show-mmap-events"]) > 50);
 }
 
 /// Tracepoints of many kinds: the texts of their print formats.

@@ -74,7 +74,13 @@ fn directory(path: &Path) -> io::Result<Input> {
         .collect();
     parts.sort();
     let parts = parts.into_iter().map(|(_, path)| open(path)).collect::<io::Result<_>>()?;
-    Ok(Input::Directory { header: open(path.join("data"))?, parts })
+    let header = open(path.join("data")).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            io::Error::other("it is a directory, and none of perf record --threads: it has no file data")
+        }
+        _ => error,
+    })?;
+    Ok(Input::Directory { header, parts })
 }
 
 /// What a reader thread sends.

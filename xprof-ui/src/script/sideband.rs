@@ -5,6 +5,7 @@ use xprof_perfdata::abi::misc;
 use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::record::{Mmap, MmapFile, Record};
 use xprof_perfdata::sample::SampleId;
+use xprof_profile::unwind::TRUNCATED_NAME;
 
 use super::Script;
 use super::text::Head;
@@ -25,6 +26,8 @@ impl Script {
     pub(super) fn sideband(&mut self, raw: &RawRecord<'_>, record: &Record, id: &SampleId, out: &mut Vec<u8>) {
         let shown = self.options.shown;
         let (task, text) = match record {
+            // Declared while stacks were unwound here: the recording does not have it.
+            Record::Mmap(mmap) if self.options.unwound && mmap.path == TRUNCATED_NAME => return,
             Record::Mmap(mmap) if shown.mmap => ((mmap.pid, mmap.tid), mapping(mmap, raw.misc)),
             Record::Comm(comm) if shown.task => {
                 let exec = if raw.misc & misc::COMM_EXEC != 0 { " exec" } else { "" };

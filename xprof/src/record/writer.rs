@@ -111,11 +111,13 @@ impl Open {
     /// Appends records that were not held before ([`Open::hold`]).
     fn append(&mut self, bytes: &[u8], events: &Events, guests: &mut Guests) -> xprof_perfdata::Result<()> {
         let keep = &mut self.keep;
+        let before = (self.census.samples, self.census.lost);
         self.census.walk(bytes, |kind, misc, whole| {
             keep.record(kind, misc, whole, events);
             guests.record(kind, misc, whole);
         });
-        self.write(bytes)
+        // What was not written is none of the file's samples.
+        self.write(bytes).inspect_err(|_| (self.census.samples, self.census.lost) = before)
     }
 
     fn write(&mut self, bytes: &[u8]) -> xprof_perfdata::Result<()> {

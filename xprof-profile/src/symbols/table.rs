@@ -393,7 +393,7 @@ mod tests {
     }
 
     proptest! {
-    #[test]
+        #[test]
         fn lookups_equal_a_naive_scan(
             symbols in prop::collection::vec((0u64..3000, prop_oneof![Just(0u64), 0u64..40, 0u64..3000], 0u8..3), 0..400),
             mut addresses in prop::collection::vec(0u64..9000, 0..80),

@@ -1,7 +1,7 @@
 //! Many addresses of one module at once, in batches of units.
 //!
 //! A reader keeps the functions and lines of every unit that it read: of debug information of hundreds of megabytes more than
-//! twice its size. So addresses are sorted by unit, and a reader is dropped when it has read so many bytes of units; several
+//! twice its size. (What a unit has in a `.dwo` file is not counted.) So addresses are sorted by unit, and a reader is dropped when it has read so many bytes of units; several
 //! threads read batches side by side.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -33,6 +33,22 @@ pub struct DomainTarget {
     pub host: bool,
 }
 
+/// What tells of a Xen host's domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// The registers of their vCPUs, at every tick. How long each ran is asked either way.
+    pub context: bool,
+    /// Xen's own trace of its scheduler: exactly when each vCPU ran, waited for a pCPU, and slept.
+    pub trace: bool,
+}
+
+impl Default for Sources {
+    /// What changes nothing on the host.
+    fn default() -> Sources {
+        Sources { context: true, trace: false }
+    }
+}
+
 /// How often a sample is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
@@ -86,6 +102,8 @@ pub struct Plan {
     /// Tasks are sampled when they leave their CPU, too, and told of when they come back
     /// ([`xprof_perfdata::events::OFF_CPU_EVENT`]).
     pub off_cpu: bool,
+    /// Of domains: where it is known from what they did.
+    pub sources: Sources,
     /// Children are measured too.
     pub inherit: bool,
     /// Pages of one ring's data area, a power of two; `None`: the default within the mlock limit.
@@ -110,6 +128,7 @@ impl Default for Plan {
             rate_is_asked: false,
             call_graph: CallGraph::None,
             off_cpu: false,
+            sources: Sources::default(),
             inherit: true,
             mmap_pages: None,
             clockid: None,

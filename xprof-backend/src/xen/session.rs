@@ -96,6 +96,9 @@ impl XenSession {
         if !cfg!(target_arch = "x86_64") {
             return Err(Error::Other("the registers of Arm guests are not read yet: xprof domains lists them".into()));
         }
+        if plan.sources.trace {
+            return Err(Error::Other("--source trace: this version does not read Xen's trace yet".into()));
+        }
         let mut host = Host::open()?;
         let mut notes = Vec::new();
         let hz = match plan.rate {

@@ -11,7 +11,7 @@ use xprof_perfdata::events::Events;
 
 use super::session::Xen;
 use crate::native::Native;
-use crate::plan::{DomainTarget, Plan, Target};
+use crate::plan::{DomainTarget, Plan, Sources, Target};
 use crate::{Availability, Backend, Description, Error, Message, Result, Session, Stats};
 
 /// Messages between a session and the receiver of both: each session has its own room behind it.
@@ -46,6 +46,8 @@ impl Backend for WholeHost {
         };
         match domains {
             Ok(domains) => Ok(Box::new(WholeSession::of(domains, own))),
+            // What was asked for by name is not left out.
+            Err(error) if plan.sources != Sources::default() => Err(error),
             Err(error) => {
                 drop(own);
                 own = self.native.open(plan)?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use xprof_backend::plan::Sources;
+
 use crate::Global;
 use crate::record::{self, values};
 
@@ -49,7 +51,7 @@ pub(crate) struct Options {
     )]
     pub(crate) switch_output: Option<values::Switch>,
     /// Keep only the newest samples; write what the rings hold on SIGUSR2 and at the end
-    #[arg(long, conflicts_with_all = ["domain", "all_domains"])]
+    #[arg(long, conflicts_with_all = ["domain", "all_domains", "sources"])]
     pub(crate) overwrite: bool,
     /// Take commands (enable, disable, snapshot, stop, ping) from here: fd:N[,ACK], fifo:PATH[,ACK]
     #[arg(long, value_name = "WHERE", value_parser = values::control)]
@@ -106,6 +108,10 @@ pub(crate) struct Sampling {
     /// Every domain of the Xen host, those that appear later too
     #[arg(long, conflicts_with_all = ["domain", "processes", "threads", "all", "cpus", "cgroup", "events", "count"])]
     pub(crate) all_domains: bool,
+    /// What tells of domains: context (where their vCPUs are, from outside), trace (exactly when they ran, waited and slept: Xen's
+    /// own trace, whose memory stays until the host reboots) [default: context]
+    #[arg(long = "source", value_name = "SOURCE,..", value_parser = values::sources, hide = true)]
+    pub(crate) sources: Option<Sources>,
     /// Pause a domain while its stack is read (10 ms at most), for stacks that are of one moment
     #[arg(long)]
     pub(crate) consistent: bool,

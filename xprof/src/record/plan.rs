@@ -123,6 +123,7 @@ pub(crate) fn plan(sampling: &Sampling, has_command: bool, parse: ParseEvents<'_
         rate_is_asked: sampling.frequency.is_some() || sampling.count.is_some(),
         cpus: sampling.cpus.as_ref().map(|list| list.0.clone()),
         off_cpu: is_off_cpu(sampling),
+        sources: sampling.sources.unwrap_or_default(),
         // A wait is told by its stack.
         call_graph: match (sampling.call_graph, sampling.stacks || is_off_cpu(sampling)) {
             (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
@@ -182,6 +183,12 @@ fn check_sampling(options: &Sampling) -> Result<(), Failure> {
     if options.off_cpu && !has_domains(options) && !native {
         return Err(Failure::usage("--off-cpu wants the kernel's own events: leave --backend away"));
     }
+    let is_whole = options.all && options.cpus.is_none() && options.backend == BackendChoice::Auto;
+    if options.sources.is_some() && !has_domains(options) && !is_whole {
+        return Err(Failure::usage(
+            "--source says what tells of a Xen host's domains: add -a, --domain or --all-domains",
+        ));
+    }
     if options.consistent && !options.stacks && options.call_graph.is_none() {
         return Err(Failure::usage("--consistent pauses domains while their stacks are read: add -g"));
     }
@@ -227,6 +234,8 @@ fn pages(size: RingSize, page: u64) -> Result<usize, Failure> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+
+    use xprof_backend::plan::Sources;
 
     use super::*;
 
@@ -315,8 +324,12 @@ mod tests {
         assert_eq!(r.plan.rate, Rate::Frequency(97));
         let r = plan(&["--all-domains", "-F", "50", "--", "sleep", "1"]);
         assert_eq!((r.plan.target, r.plan.rate), (Target::Domains(DomainTarget::default()), Rate::Frequency(50)));
+        assert_eq!(plan(&["-a", "--source", "context,trace"]).plan.sources, Sources { context: true, trace: true });
         for refused in [
             &["--all-domains", "-a"][..],
+            &["--source", "trace"],
+            &["-a", "-C", "0", "--source", "trace"],
+            &["-a", "--overwrite", "--source", "trace"],
             &["--domain", "1", "-p", "1"],
             &["--off-cpu", "--backend", "simulated"],
             &["--domain", ""],

@@ -8,7 +8,7 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, never, select};
 use xprof_backend::machine::Machine;
 use xprof_backend::native::{Native, mended};
-use xprof_backend::plan::{CallGraph, Plan, Target};
+use xprof_backend::plan::{CallGraph, Plan, Sources, Target};
 use xprof_backend::replay::Replay;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal};
@@ -141,7 +141,8 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
 
 /// Everything that runs is asked for, in the dom0 of a Xen host. CPUs that are named are dom0's own.
 fn is_whole_host(plan: &Plan) -> bool {
-    plan.target == Target::System && plan.cpus.is_none() && !plan.overwrite && is_dom0(&Machine::here())
+    let asked = plan.sources != Sources::default();
+    plan.target == Target::System && plan.cpus.is_none() && !plan.overwrite && (asked || is_dom0(&Machine::here()))
 }
 
 /// A recording that runs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::unwinding::SIZE_MAX;
 
+use xprof_backend::plan::Sources;
 use xprof_backend::simulated::Simulated;
 
 /// Bytes of a stack copy when nothing is said.
@@ -191,6 +192,19 @@ pub(crate) fn backend(text: &str) -> Result<BackendChoice, String> {
     }
 }
 
+/// Sources of what is known of domains, separated by commas.
+pub(crate) fn sources(text: &str) -> Result<Sources, String> {
+    let mut sources = Sources { context: false, trace: false };
+    for name in text.split(',') {
+        match name {
+            "context" => sources.context = true,
+            "trace" => sources.trace = true,
+            _ => return Err("context or trace, or both: context,trace".into()),
+        }
+    }
+    Ok(sources)
+}
+
 /// perf's names of clocks, as `CLOCK_*` of `include/uapi/linux/time.h`.
 pub(crate) fn clock(text: &str) -> Result<i32, String> {
     let name = text.to_ascii_lowercase();
@@ -318,6 +332,14 @@ mod tests {
         assert!(backend("simulated:seed").is_err() && backend("replay:").is_err());
         assert_eq!(backend("xen"), Ok(BackendChoice::Xen));
         assert!(backend("replay:").is_err());
+    }
+
+    #[test]
+    fn sources_of_domains() {
+        assert_eq!(sources("context"), Ok(Sources::default()));
+        assert_eq!(sources("trace,context"), Ok(Sources { context: true, trace: true }));
+        assert_eq!(sources("trace"), Ok(Sources { context: false, trace: true }));
+        assert!(sources("").is_err() && sources("context,").is_err() && sources("vpmi").is_err());
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub mod hypercall {
     pub const MULTICALL: u64 = 13;
     /// `xen_version`.
     pub const VERSION: u64 = 17;
+    /// `sched_op`.
+    pub const SCHED: u64 = 29;
     /// `sysctl`.
     pub const SYSCTL: u64 = 35;
     /// `domctl`.
@@ -72,6 +74,8 @@ pub mod domctl {
 
 /// Commands of sysctl.h.
 pub mod sysctl {
+    /// `tbuf_op`.
+    pub const TRACE: u32 = 2;
     /// `physinfo`.
     pub const PHYSINFO: u32 = 3;
     /// `getcpuinfo`.
@@ -85,6 +89,29 @@ pub mod sysctl {
     /// `XEN_SYSCTL_CPUPOOL_OP_INFO`.
     pub const POOL_INFO: u32 = 3;
 }
+
+/// Commands of `tbuf_op` (sysctl.h, `XEN_SYSCTL_TBUFOP_*`), and what belongs to it.
+pub mod tbuf {
+    /// `get_info`.
+    pub const INFO: u32 = 0;
+    /// `set_evt_mask`.
+    pub const MASK: u32 = 2;
+    /// `set_size`.
+    pub const SIZE: u32 = 3;
+    /// `enable`.
+    pub const ENABLE: u32 = 4;
+    /// `disable`.
+    pub const DISABLE: u32 = 5;
+    /// `DOMID_XEN` of xen.h, who has the buffers.
+    pub const OWNER: u16 = 0x7ff2;
+    /// `VIRQ_TBUF` of xen.h: a buffer is half full. One of the host, bound by one program.
+    pub const VIRQ: u32 = 4;
+    /// `SCHEDOP_yield` of sched.h.
+    pub const YIELD: u64 = 0;
+}
+
+/// `IOCTL_EVTCHN_BIND_VIRQ` of Linux's evtchn.h: a `u32`, the VIRQ; the answer is its port.
+pub const IOCTL_BIND_VIRQ: libc::c_ulong = 0x4_4500;
 
 /// Commands of pmu.h, `XENPMU_*`.
 pub mod pmu {
@@ -313,6 +340,17 @@ pub(super) struct PhysInfo {
     pub(super) khz: u32,
 }
 
+/// `struct xen_sysctl_tbuf_op`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TraceCall {
+    pub(super) command: u32,
+    pub(super) cpu_mask: [u64; 2],
+    pub(super) event_mask: u32,
+    pub(super) buffer_mfn: u64,
+    pub(super) size: u32,
+}
+
 /// `struct xen_pmu_params` of pmu.h.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -429,6 +467,7 @@ layouts! {
     SchedulerCall, 12, { scheduler @ 0, command @ 4, weight @ 8, cap @ 10 };
     PoolCall, 40, { op @ 0, pool @ 4, scheduler @ 8, domains @ 20, cpus @ 24 };
     PhysInfo, 28, { cpus @ 8, max_cpu @ 12, khz @ 24 };
+    TraceCall, 48, { command @ 0, cpu_mask @ 8, event_mask @ 24, buffer_mfn @ 32, size @ 40 };
     ResourceCall, 136, { command @ 0, version @ 4, count @ 8, cpu @ 12, entries @ 16 };
     ResourceEntry, 24, { command @ 0, reserved @ 4, index @ 8, value @ 16 };
     VcpuMsrsCall, 16, { vcpu @ 0, count @ 4, msrs @ 8 };

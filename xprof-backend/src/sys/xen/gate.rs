@@ -4,10 +4,11 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
-use super::abi::{IOCTL_HYPERCALL, IOCTL_MMAP_BATCH, MmapBatch, PrivcmdHypercall};
+use super::abi::{IOCTL_BIND_VIRQ, IOCTL_HYPERCALL, IOCTL_MMAP_BATCH, MmapBatch, PrivcmdHypercall};
 use super::error::XenError;
 use super::memory::{Buffer, FRAME, Mapping};
 use crate::machine::Machine;
@@ -31,8 +32,12 @@ pub(super) trait Gate: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Maps frames of a domain, at most [`BATCH_MAX`], read-only.
-    fn map(&self, domain: u16, frames: &[u64]) -> io::Result<Mapping>;
+    /// Maps frames of a domain, at most [`BATCH_MAX`]; read-only unless they are to be written to.
+    fn map(&self, domain: u16, frames: &[u64], written: bool) -> io::Result<Mapping>;
+
+    /// Binds a VIRQ of the host: a file that is readable, with the port in it, when it was raised, and wants the port back. `EEXIST`:
+    /// another program has it.
+    fn virq(&self, virq: u32) -> io::Result<OwnedFd>;
 }
 
 /// `/dev/xen/privcmd`.
@@ -86,12 +91,13 @@ impl Gate for Privcmd {
         Some(self.privcmd.as_fd())
     }
 
-    fn map(&self, domain: u16, frames: &[u64]) -> io::Result<Mapping> {
+    fn map(&self, domain: u16, frames: &[u64], written: bool) -> io::Result<Mapping> {
         if frames.is_empty() || frames.len() > BATCH_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let len = frames.len() * FRAME;
-        let start = map_shared(&self.privcmd, len, libc::PROT_READ)?;
+        let protection = if written { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let start = map_shared(&self.privcmd, len, protection)?;
         let mut errors = vec![0i32; frames.len()];
         let batch = MmapBatch {
             num: frames.len() as u32,
@@ -107,11 +113,20 @@ impl Gate for Privcmd {
         // ENOENT: some frames are paged out, and the errors say which. Anything else says nothing of any frame.
         let usable = failed.as_ref().is_none_or(|error| error.raw_os_error() == Some(libc::ENOENT));
         let mapped = errors.iter().map(|error| usable && *error == 0).collect();
-        // SAFETY: the mapping has just been made and has these frames; those without an error can be read.
-        let mapping = unsafe { Mapping::from_mapping(start, mapped) };
+        // SAFETY: the mapping has just been made and has these frames; those without an error can be read, and written to where that
+        // was asked for.
+        let mapping = unsafe { Mapping::from_mapping(start, mapped, written) };
         match failed {
             Some(error) if !usable => Err(error),
             _ => Ok(mapping),
         }
+    }
+
+    fn virq(&self, virq: u32) -> io::Result<OwnedFd> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/xen/evtchn")?;
+        let file = OwnedFd::from(file);
+        // SAFETY: the kernel reads the number.
+        let port = unsafe { libc::ioctl(file.as_raw_fd(), IOCTL_BIND_VIRQ as _, &raw const virq) };
+        if port < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
     }
 }

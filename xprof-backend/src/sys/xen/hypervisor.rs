@@ -31,11 +31,11 @@ const _: () = assert!(CPUS_MAX * 8 <= BULK_LEN);
 const BUFFER_LEN: usize = (BULK_AT + BULK_LEN).next_multiple_of(4096);
 /// Offset of the union in a domctl, and in a sysctl.
 const DOMCTL_BODY: usize = offset_of!(Domctl, body);
-const SYSCTL_BODY: usize = offset_of!(Sysctl, body);
+pub(super) const SYSCTL_BODY: usize = offset_of!(Sysctl, body);
 /// Domain ids end below this (`DOMID_FIRST_RESERVED`).
 const DOMAINS_MAX: usize = 0x7ff0;
 /// pCPUs of a bitmap.
-const CPUS_MAX: usize = 4096;
+pub(super) const CPUS_MAX: usize = 4096;
 
 /// What Xen says of a domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub struct PoolInfo {
 /// Xen, with the versions of its interfaces.
 #[derive(Debug)]
 pub struct Hypervisor {
-    gate: Box<dyn Gate>,
+    pub(super) gate: Box<dyn Gate>,
     pub(super) buffer: Buffer,
     version: (u16, u16),
     domctl: u32,
@@ -278,7 +278,7 @@ impl Hypervisor {
         self.prepared()
     }
 
-    fn sysctl_call(&mut self, command: u32, fill: impl FnOnce(&mut Buffer)) -> io::Result<i64> {
+    pub(super) fn sysctl_call(&mut self, command: u32, fill: impl FnOnce(&mut Buffer)) -> io::Result<i64> {
         self.buffer.clear(CALLS_AT, size_of::<Sysctl>());
         self.buffer.put(CALLS_AT, command);
         self.buffer.put(CALLS_AT + offset_of!(Sysctl, version), self.sysctl);
@@ -519,6 +519,6 @@ impl Hypervisor {
     /// are not there in the mapping.
     pub fn map(&self, domain: u16, frames: &[u64]) -> Result<Mapping> {
         debug_assert!(frames.len() <= BATCH_MAX);
-        self.gate.map(domain, frames).map_err(|e| Self::of_domain(domain, "give memory of", e))
+        self.gate.map(domain, frames, false).map_err(|e| Self::of_domain(domain, "give memory of", e))
     }
 }

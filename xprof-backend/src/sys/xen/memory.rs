@@ -121,16 +121,17 @@ impl Drop for Buffer {
     }
 }
 
-/// Frames of a guest, mapped read-only. A frame that could not be mapped is never touched: that would be SIGBUS. One that
+/// Frames of a guest, mapped read-only, or of Xen itself, to be written to. A frame that could not be mapped is never touched: that would be SIGBUS. One that
 /// could stays readable until it is unmapped, whatever becomes of the guest; until then Xen keeps what is left of a
 /// dead domain, so mappings must not outlive their domain by long.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
     mapped: Box<[bool]>,
+    written: bool,
 }
 
-// SAFETY: the mapping belongs to this value alone and is only read, by volatile copies.
+// SAFETY: the mapping belongs to this value alone, and is read and written by volatile copies.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -140,9 +141,9 @@ impl Mapping {
     ///
     /// # Safety
     /// `start` is the start of a mapping of `mapped.len()` frames that nobody else unmaps, and each that `mapped` names can
-    /// be read.
-    pub(super) unsafe fn from_mapping(start: NonNull<u8>, mapped: Box<[bool]>) -> Mapping {
-        Mapping { start, mapped }
+    /// be read, with `written` also written to.
+    pub(super) unsafe fn from_mapping(start: NonNull<u8>, mapped: Box<[bool]>, written: bool) -> Mapping {
+        Mapping { start, mapped, written }
     }
 
     /// Frames that were asked for.
@@ -173,6 +174,16 @@ impl Mapping {
         // SAFETY: the frame is mapped and readable, and the bytes lie within it; what the guest writes meanwhile only
         // changes which bytes are copied.
         unsafe { ptr::copy_nonoverlapping(self.start.as_ptr().add(index * FRAME + offset), to.as_mut_ptr(), to.len()) };
+        true
+    }
+
+    /// Writes a number at `offset` of frame `index`; false when that frame is not there, or may not be written to.
+    pub(super) fn put(&self, index: usize, offset: usize, value: u32) -> bool {
+        if !self.written || !self.has(index) || offset > FRAME - 4 || !offset.is_multiple_of(4) {
+            return false;
+        }
+        // SAFETY: the frame is mapped and writable, and the number lies within it, aligned.
+        unsafe { self.start.as_ptr().add(index * FRAME + offset).cast::<u32>().write_volatile(value) };
         true
     }
 }

@@ -9,6 +9,7 @@
 //! * [`memory`]: memory that Xen may write to, and mapped frames of guests.
 //! * [`hypervisor`]: the calls as safe, bounded functions.
 //! * `registers`: the calls on performance and debug registers.
+//! * [`trace`]: Xen's trace buffers.
 //! * [`holder`]: a process that pauses domains, and unpauses them whatever happens.
 
 pub mod abi;
@@ -20,6 +21,7 @@ pub mod memory;
 mod registers;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod trace;
 
 pub use error::{XenError, is_dom0, on_xen};
 pub use holder::Holder;

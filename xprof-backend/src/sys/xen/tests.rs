@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use super::abi::{
     self, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PmuParams, ResourceCall, ResourceEntry, Sysctl,
-    VcpuContextCall, VcpuMsr, VcpuMsrsCall,
+    TraceCall, VcpuContextCall, VcpuMsr, VcpuMsrsCall,
 };
 use super::abi::{domctl, hypercall, platform, sysctl};
 use super::gate::Gate;
@@ -23,6 +24,7 @@ pub(crate) struct Told {
     /// Domains that were unpaused.
     pub(super) unpaused: Vec<u16>,
     pub(crate) pmu: Pmu,
+    pub(crate) trace: super::trace::tests::Buffers,
 }
 
 /// The vPMU and the registers that a stand-in has.
@@ -225,7 +227,14 @@ impl Fake {
             return refused(libc::EACCES);
         }
         if call.command == sysctl::PHYSINFO {
+            // max_cpu.
+            call.body[1] |= 1 << 32;
             return Ok(0);
+        }
+        if call.command == sysctl::TRACE {
+            // SAFETY: the body of this command.
+            let body = unsafe { &mut *(&raw mut call.body).cast::<TraceCall>() };
+            return self.told.lock().unwrap().trace.op(body);
         }
         assert_eq!(call.command, sysctl::DOMAINS);
         // SAFETY: the body of this command.
@@ -271,6 +280,10 @@ impl Gate for Fake {
                 unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), args[1] as *mut u8, line.len()) };
                 Ok(0)
             }
+            hypercall::SCHED => {
+                self.told.lock().unwrap().trace.yielded();
+                Ok(0)
+            }
             hypercall::XENPMU => {
                 // SAFETY: the parameters are passed by their address.
                 let params = unsafe { &mut *(args[1] as *mut PmuParams) };
@@ -306,8 +319,16 @@ impl Gate for Fake {
         Buffer::anonymous(len)
     }
 
-    fn map(&self, _: u16, _: &[u64]) -> io::Result<Mapping> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn map(&self, domain: u16, frames: &[u64], written: bool) -> io::Result<Mapping> {
+        if domain != abi::tbuf::OWNER {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.told.lock().unwrap().trace.map(frames, written)
+    }
+
+    fn virq(&self, virq: u32) -> io::Result<OwnedFd> {
+        assert_eq!(virq, abi::tbuf::VIRQ);
+        self.told.lock().unwrap().trace.bind()
     }
 }
 

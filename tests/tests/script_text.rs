@@ -48,6 +48,12 @@ fn clock_samples() {
     let (from, to) = (times[times.len() / 4], times[times.len() / 2]);
     same(&file, &["--time", &format!("{from},{to}")]);
     same(&file, &["--time", "10%-40%"]);
+    assert!(same(&file, &["--reltime"]) > 10);
+    assert!(same(&file, &["--deltatime"]) > 10);
+    let names = text(Path::new("perf"), &file, &["-F", "ip,sym,dso"]);
+    let line = names.lines().find(|line| line.contains("([kernel.kallsyms])") && !line.contains("[unknown]")).unwrap();
+    assert!(same(&file, &["-S", line.split_whitespace().nth(1).unwrap()]) > 0);
+    assert!(same(&file, &["--dsos", "[kernel.kallsyms]"]) > 0);
 }
 
 #[test]
@@ -115,6 +121,10 @@ fn call_chains() {
         // On a busy machine no CPU is idle.
         assert!(!whose.is_empty() || perf.lines().count() > 10, "{options:?}");
         assert_eq!(ours.lines().count(), perf.lines().count(), "{options:?}");
+        if options.contains(&"page-faults") {
+            same(&file, &["-G", "-f"]);
+            same(&file, &["--max-stack", "3", "-F", "comm,tid,time,ip"]);
+        }
         // perf 6.1 has no names for entries of .plt.sec.
         for (ours, theirs) in ours.lines().zip(perf.lines()).filter(|(ours, _)| !ours.contains("@plt+")) {
             assert_eq!(ours, theirs, "{options:?}");
@@ -150,4 +160,28 @@ fn structured_forms() {
     let exec = samples.iter().find(|s| s["event"] == "sched:sched_process_exec").expect("an exec");
     assert!(exec["trace"].as_str().is_some_and(|t| t.starts_with("filename=")), "{exec}");
     assert_eq!(chains, samples.len());
+}
+
+/// What a recording says of itself, but for the topology of the machine, which only perf shows.
+#[test]
+fn headers() {
+    let kinds = [
+        &["-e", "cpu-clock", "-g"][..],
+        &["-e", "{cpu-clock,page-faults}:S", "-k", "mono", "-z", "--call-graph", "dwarf", "-W"],
+        &["-a", "-e", "sched:sched_switch,cpu-clock:u", "-c", "1000000"],
+    ];
+    for options in kinds {
+        let dir = tempfile::tempdir().unwrap();
+        let file = record(dir.path(), options);
+        for command in ["script", "report"] {
+            let header = |program: &Path, option: &str| {
+                let mut run = Command::new(program);
+                run.args([command, option, "-i"]).arg(&file).args((command == "report").then_some("--stdio"));
+                stdout(&mut run).replace("perf report --header-only -I displays it", "use -I to display")
+            };
+            let (perf, ours) = (header(Path::new("perf"), "--header-only"), header(xprof(), "--header-only"));
+            assert_eq!(ours, perf, "{command} {options:?}");
+            assert!(header(xprof(), "--header").starts_with(&perf));
+        }
+    }
 }

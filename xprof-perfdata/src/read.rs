@@ -73,7 +73,8 @@ pub enum Note {
 pub struct Recording {
     parts: Vec<Part>,
     reader: Reader,
-    pipe: bool,
+    /// Where the data section lies: offset and size as the header says them, bytes. `None` for perf's pipe format.
+    data: Option<(u64, u64)>,
 }
 
 /// What the parts of a recording share.
@@ -135,7 +136,7 @@ impl Recording {
             all.push(Part::new(feed::Feed::File { source, at: 0, end }, 0, false));
         }
         let reader = Reader { order: Order::new(order), description, notes };
-        Ok(Recording { parts: all, reader, pipe: false })
+        Ok(Recording { parts: all, reader, data: Some((data.offset, data.size)) })
     }
 
     fn open_stream(mut stream: Box<dyn io::Read + Send>) -> Result<Recording> {
@@ -153,7 +154,7 @@ impl Recording {
     fn piped(part: Part, order: crate::codec::ByteOrder) -> Result<Recording> {
         let description = Description { events: crate::events::Events::new(order), features: Default::default() };
         let reader = Reader { order: Order::new(order), description, notes: Vec::new() };
-        let mut recording = Recording { parts: vec![part], reader, pipe: true };
+        let mut recording = Recording { parts: vec![part], reader, data: None };
         while recording.reader.order.is_empty() && recording.advance()? {}
         recording.reader.description.name_events();
         Ok(recording)
@@ -167,7 +168,12 @@ impl Recording {
 
     /// True for perf's pipe format, streamed or stored.
     pub fn is_pipe(&self) -> bool {
-        self.pipe
+        self.data.is_none()
+    }
+
+    /// Where the header says that the data section lies: offset and size, bytes. `None` for perf's pipe format.
+    pub fn data_section(&self) -> Option<(u64, u64)> {
+        self.data
     }
 
     /// What makes the result partial, so far.

@@ -6,6 +6,7 @@ pub mod diff;
 pub mod export;
 pub mod flame;
 pub mod folded;
+pub mod header;
 pub mod page;
 pub mod plain;
 pub mod screen;

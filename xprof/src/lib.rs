@@ -8,6 +8,7 @@ mod commands;
 mod debuginfod;
 mod exit;
 mod export;
+mod facts;
 mod guest_files;
 mod input;
 mod msr;

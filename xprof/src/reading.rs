@@ -15,7 +15,7 @@ use xprof_profile::timeline::Mode;
 use xprof_profile::unwind::Stage;
 
 use crate::naming::Naming;
-use crate::{input, time};
+use crate::{facts, input, time};
 
 /// The options that every view has.
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,11 @@ pub(crate) struct Filled {
 }
 
 impl Opened<'_> {
+    /// What the recording says of itself, as perf's `#` lines.
+    pub(crate) fn header(&self) -> String {
+        facts::text(self.path, &self.description, self.recording.data_section())
+    }
+
     /// Whether samples have call chains.
     pub(crate) fn has_chains(&self) -> bool {
         has_chains(&self.description)

@@ -28,6 +28,7 @@ use xprof_profile::timeline::{Mode, ThreadId, Timeline};
 use xprof_profile::tracepoint::{Format as TracepointFormat, Formats};
 
 pub use fields::{Choices, Fields};
+pub use places::MOST_FRAMES;
 
 use crate::Format;
 use places::Places;
@@ -51,13 +52,31 @@ pub struct Shown {
     pub bpf: bool,
 }
 
+/// What the times in the text are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Times {
+    /// Those of the recording's clock.
+    #[default]
+    Recorded,
+    /// Since the first line.
+    SinceFirst,
+    /// Since the line before.
+    SinceLast,
+}
+
 /// What is shown.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Fields of samples.
     pub fields: Choices,
     /// Times with nine decimals instead of six.
     pub nanoseconds: bool,
+    /// What times are.
+    pub times: Times,
+    /// Frames of a call chain that are shown, the leaf among them.
+    pub max_stack: usize,
+    /// Call chains are shown.
+    pub chains: bool,
     /// Which records besides samples.
     pub shown: Shown,
     /// Which samples.
@@ -109,6 +128,8 @@ pub struct Script {
     whose: Whose,
     /// The last whole second and the last period as text: the next sample mostly has the same.
     second: (u64, Vec<u8>),
+    /// The time from which the next one counts ([`Times`]).
+    origin: Option<u64>,
     period: (u64, Vec<u8>),
     arch: String,
     /// Interrupted and user registers of every event, one bit each.
@@ -131,16 +152,18 @@ impl Script {
         let width = events.list().iter().map(|e| e.name.len()).max().unwrap_or(0);
         let views = events.list().iter().zip(fields);
         let arch = description.features.arch.as_deref();
-        let views =
-            views.map(|(event, fields)| EventView::new(event, fields, formats.as_ref(), (width, arch))).collect();
+        let chains = options.chains;
+        let view = |(event, fields)| EventView::new(event, fields, formats.as_ref(), (width, arch, chains));
+        let views = views.map(view).collect();
         Ok(Script {
             views,
             timeline: Timeline::new(&description.features.build_ids),
-            places: Places::new(symbolizer, (options.inlined, options.unwound)),
+            places: Places::new(symbolizer, (options.inlined, options.unwound), options.max_stack),
             threads: text::Threads::default(),
             sample: Sample::default(),
             whose: Whose::default(),
             second: Default::default(),
+            origin: None,
             period: Default::default(),
             arch: description.features.arch.clone().unwrap_or_default(),
             masks: events.list().iter().map(|e| (e.attr.sample_regs_intr, e.attr.sample_regs_user)).collect(),
@@ -230,6 +253,9 @@ impl Script {
                 return;
             }
         }
+        if !self.takes_place(raw, &view) {
+            return;
+        }
         if !reads {
             let period = view.period().unwrap_or(event.attr.sample_period);
             return self.show(raw, &view, thread, (event, period), out);
@@ -241,6 +267,25 @@ impl Script {
                 self.show(&raw, &view, thread, (event, period), out);
             }
         }
+    }
+
+    /// Whether the filter takes the code that a sample is in.
+    fn takes_place(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>) -> bool {
+        let filter = &self.options.filter;
+        if filter.symbols.is_empty() && filter.dsos.is_empty() {
+            return true;
+        }
+        let place = self.places.place(&self.timeline, self.whose.process, Mode::of(raw.misc), view.ip());
+        if !filter.dsos.is_empty() {
+            let modules = self.timeline.modules();
+            let names =
+                [modules.short_name(place.module), modules.long_name(place.module)].map(String::from_utf8_lossy);
+            if !Filter::names(&filter.dsos, &[&names[0], &names[1]]) {
+                return false;
+            }
+        }
+        let mut named = || self.places.named(&self.timeline, place);
+        filter.symbols.is_empty() || named().is_some_and(|(name, _)| Filter::names(&filter.symbols, &[&*name]))
     }
 
     fn show(
@@ -280,7 +325,7 @@ impl EventView {
         event: &Event,
         fields: Fields,
         formats: Option<&Formats>,
-        (width, arch): (usize, Option<&str>),
+        (width, arch, chains): (usize, Option<&str>, bool),
     ) -> EventView {
         /// `PERF_TYPE_SOFTWARE` and its `PERF_COUNT_SW_PAGE_FAULTS`, `_MIN`, `_MAJ`.
         const SOFTWARE: u32 = 1;
@@ -306,7 +351,7 @@ impl EventView {
         } else {
             None
         };
-        let chains = event.format.sample_type & bit::CALLCHAIN != 0;
+        let chains = chains && event.format.sample_type & bit::CALLCHAIN != 0;
         let link = LinkRegister::of(arch, &event.attr).filter(|_| chains);
         EventView {
             fields,

@@ -19,8 +19,8 @@ use crate::Plain;
 const MOST_TEXT: usize = 96 << 20;
 /// Addresses with their symbols that are kept.
 const MOST_PLACES: usize = 1 << 20;
-/// Frames of a chain that are shown, as perf (`kernel.perf_event_max_stack`).
-const MOST_FRAMES: usize = 127;
+/// Frames of a chain that are shown when nothing else is asked for, as perf (`kernel.perf_event_max_stack`).
+pub const MOST_FRAMES: usize = 127;
 
 /// A symbol, and where it starts, in the address space of its module.
 pub(super) type Named = Option<(Arc<str>, u64)>;
@@ -42,6 +42,7 @@ pub(super) struct Places {
     /// Readers of what was compiled into others, by module; `None` when that is not shown.
     inlined: Option<FxHashMap<ModuleId, LineReader>>,
     unwound: bool,
+    max_stack: usize,
     /// Where the symbols of the kernel lie, once somebody asked.
     kernel: Option<std::ops::Range<u64>>,
 }
@@ -64,10 +65,11 @@ const MOST_READERS: usize = 64;
 
 impl Places {
     /// `inlined`: functions that were compiled into others are shown in chains; `unwound`: of a user's frames the call is
-    /// shown, not what it returns to.
-    pub(super) fn new(symbolizer: Symbolizer, (inlined, unwound): (bool, bool)) -> Places {
+    /// shown, not what it returns to; `max_stack`: of a chain so many frames.
+    pub(super) fn new(symbolizer: Symbolizer, (inlined, unwound): (bool, bool), max_stack: usize) -> Places {
         Places {
             unwound,
+            max_stack,
             inlined: inlined.then(FxHashMap::default),
             symbolizer,
             named: FxHashMap::default(),
@@ -255,7 +257,7 @@ impl Places {
         (chain, link): (Callchain<'_>, Option<u64>),
     ) -> Result<Shown, Shown> {
         let mut frames = Vec::new();
-        for frame in walk(mode, chain, link).take(MOST_FRAMES) {
+        for frame in walk(mode, chain, link).take(self.max_stack) {
             let Ok((mode, address)) = frame else { return Err(frames) };
             if matches!(address, FrameAddr::Link(_))
                 && let Some(&(_, leaf)) = frames.last()

@@ -6,7 +6,7 @@ use xprof_profile::timeline::{Mode, ThreadId, Timeline};
 
 use super::number::{dec, dec_padded, hex, hex_padded, nine_digits, signed_padded};
 use super::places::KernelFunctions;
-use super::{Fields, Script};
+use super::{Fields, Script, Times};
 use crate::Plain;
 
 /// The start of the lines of each thread, made once: its comm right-aligned in 16 columns and a space, then its tid
@@ -118,7 +118,8 @@ impl Script {
             misc(head.misc, head.kind, out);
         }
         if fields.has(Fields::TIME) {
-            let (seconds, rest) = (head.time / 1_000_000_000, head.time % 1_000_000_000);
+            let time = self.shown_time(head.time);
+            let (seconds, rest) = (time / 1_000_000_000, time % 1_000_000_000);
             if self.second.0 != seconds || self.second.1.is_empty() {
                 self.second.0 = seconds;
                 self.second.1.clear();
@@ -130,6 +131,16 @@ impl Script {
             out.extend_from_slice(if self.options.nanoseconds { &digits } else { &digits[..6] });
             out.extend_from_slice(b": ");
         }
+    }
+
+    /// A time as it is asked for, ns.
+    fn shown_time(&mut self, time: u64) -> u64 {
+        let from = match self.options.times {
+            Times::Recorded => 0,
+            Times::SinceFirst => *self.origin.get_or_insert(time),
+            Times::SinceLast => self.origin.replace(time).unwrap_or(time),
+        };
+        time.wrapping_sub(from)
     }
 
     /// One sample.

@@ -13,6 +13,7 @@ use xprof_profile::profile::{Key, Order, Profile, Trees, has_domains};
 use xprof_ui::screen::{Able, State};
 use xprof_ui::{Format, table};
 
+use crate::facts::HeaderOptions;
 use crate::reading::{Filled, Reading, damage};
 use crate::terminal::{self, Output};
 use crate::{Global, input, pages, screen};
@@ -53,6 +54,8 @@ pub(crate) struct Options {
     /// Leave out rows below this share
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     percent_limit: f64,
+    #[command(flatten)]
+    header: HeaderOptions,
     #[command(flatten)]
     reading: Reading,
     /// Form of the output
@@ -123,21 +126,26 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         return page::run(&options, path, global);
     }
     let is_text = options.format == OutputFormat::Text;
+    if options.header.header_only {
+        let opened = options.reading.open(&options.input)?;
+        Output::new().write_all(opened.header().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if options.tui {
         screen::need_terminal("print the table: xprof report --stdio")?;
     }
-    if options.tui || is_text && !options.stdio && screen::has_terminal() {
+    if options.tui || is_text && !options.stdio && !options.header.header && screen::has_terminal() {
         return browse(options, global);
     }
     let mut notes = Vec::new();
-    let (profile, children) = profile(&options, &mut notes)?;
+    let mut out = String::new();
+    let (profile, children) = profile(&options, &mut notes, &mut out)?;
     let view = table::Options {
         percent_limit: options.percent_limit,
         children,
         color: options.format == OutputFormat::Text && global.color.on(std::io::stdout().is_terminal()),
         notes,
     };
-    let mut out = String::new();
     match Format::from(options.format) {
         Format::Text => table::text(&profile, &view, &mut out),
         Format::Json => table::json(&profile, &view, &mut out),
@@ -174,8 +182,12 @@ fn browse(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn profile(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Profile, bool)> {
+/// Adds the recording up; whether callees count for their callers too. Its header goes to `out`, where it is asked for.
+fn profile(options: &Options, notes: &mut Vec<String>, out: &mut String) -> anyhow::Result<(Profile, bool)> {
     let opened = options.reading.open(&options.input)?;
+    if options.header.header && options.format == OutputFormat::Text {
+        out.push_str(&opened.header());
+    }
     let has_chains = opened.has_chains();
     let children = options.children || (has_chains && !options.no_children);
     let trees = match options.trees {

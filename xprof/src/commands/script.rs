@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use xprof_profile::profile::Filter;
-use xprof_ui::script::{Choices, Options as View, Script, Shown};
+use xprof_ui::script::{Choices, MOST_FRAMES, Options as View, Script, Shown, Times};
 
 use super::report::OutputFormat;
 use crate::exit::Failure;
+use crate::facts::{self, HeaderOptions};
 use crate::naming::Naming;
 use crate::reading::cpus;
 use crate::{Global, input, time};
@@ -32,6 +33,20 @@ pub(crate) struct Options {
     /// Print times with nine decimals
     #[arg(long)]
     ns: bool,
+    /// Print times since the first sample
+    #[arg(long)]
+    reltime: bool,
+    /// Print times since the sample before
+    #[arg(long, conflicts_with = "reltime")]
+    deltatime: bool,
+    /// Frames of a call chain that are shown
+    #[arg(long, value_name = "N", default_value_t = MOST_FRAMES)]
+    max_stack: usize,
+    /// Leave out call chains
+    #[arg(short = 'G', long)]
+    hide_call_graph: bool,
+    #[command(flatten)]
+    header: HeaderOptions,
     /// Only samples of this time: FROM,TO in seconds, or A%-B%
     #[arg(long, value_name = "A,B")]
     time: Option<String>,
@@ -47,6 +62,15 @@ pub(crate) struct Options {
     /// Only these CPUs (0,2-5)
     #[arg(short = 'C', long, value_name = "CPUS")]
     cpu: Option<String>,
+    /// Only samples in these functions
+    #[arg(short = 'S', long, visible_alias = "symbols", value_name = "SYMBOL,..", value_delimiter = ',')]
+    symbol: Vec<String>,
+    /// Only samples in code of these files (short name or path)
+    #[arg(long, visible_alias = "dsos", value_name = "DSO,..", value_delimiter = ',')]
+    dso: Vec<String>,
+    /// Taken for the sake of perf's scripts: recordings of other users are read without it
+    #[arg(short, long, hide = true)]
+    force: bool,
     #[command(flatten)]
     shown: ShowOptions,
     #[command(flatten)]
@@ -90,6 +114,14 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     }
     let recording = input::open(&options.input)?;
     let mut description = recording.description().clone();
+    let mut out = Vec::with_capacity(2 * PIECE);
+    if options.header.header || options.header.header_only {
+        out.extend(facts::text(&options.input, &description, recording.data_section()).into_bytes());
+    }
+    if options.header.header_only {
+        io::stdout().lock().write_all(&out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let unwinding = input::unwinding(&mut description, &options.naming, true);
     let span = description.features.sample_time;
     let filter = Filter {
@@ -98,6 +130,8 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         tids: options.tid,
         comms: options.comm,
         cpus: cpus(options.cpu.as_deref(), &description.events)?,
+        symbols: options.symbol,
+        dsos: options.dso,
         ..Filter::default()
     };
     let shown = Shown {
@@ -112,6 +146,13 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     let view = View {
         fields,
         nanoseconds: options.ns,
+        times: match (options.reltime, options.deltatime) {
+            (true, _) => Times::SinceFirst,
+            (_, true) => Times::SinceLast,
+            _ => Times::Recorded,
+        },
+        max_stack: options.max_stack,
+        chains: !options.hide_call_graph,
         shown,
         filter,
         inlined: !options.no_inline,
@@ -123,7 +164,6 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     let mut script = Script::new(&description, symbolizer, view).map_err(anyhow::Error::msg)?;
     script.set_guest_programs(options.naming.guest_programs(&description));
     let mut stdout = io::stdout().lock();
-    let mut out = Vec::with_capacity(2 * PIECE);
     let mut failed = None;
     script.begin(&mut out);
     let end = input::for_each_batch(recording, unwinding, |batch| {

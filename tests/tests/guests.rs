@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use xprof_backend::xen::guest_form::{
-    Callers, Domain, DomainKind, DomainSample, GuestForm, Kind, Mode, Options, State,
+    Callers, Domain, DomainKind, DomainSample, GuestForm, Kind, Mode, Options, Registers, State,
 };
 use xprof_perfdata::domain::Domains;
 use xprof_perfdata::feature::Features;
@@ -32,7 +32,8 @@ fn recording(dir: &Path) -> PathBuf {
     let rebooted = Domain { since: 3_000, ..domain(3, "web", 1) };
     let mut add =
         |form: &mut GuestForm, sample: DomainSample<'_>| assert!(form.sample(Kind::Running, &sample, &mut bytes));
-    let sample = DomainSample { pcpu: 1, ip: 0x40_1000, ..DomainSample::default() };
+    let registers = Some(Registers { rbp: 0x7ff0_0020, rsp: 0x7ff0_0000, cr3: 0x1_2345_6000, wide: true });
+    let sample = DomainSample { pcpu: 1, ip: 0x40_1000, registers, ..DomainSample::default() };
     for tick in 0..100u64 {
         let callers = Callers { user: &[0x40_2000], ..Callers::default() };
         let sample = DomainSample { time: 1_000 + tick, ..sample };
@@ -55,7 +56,8 @@ fn recording(dir: &Path) -> PathBuf {
     let [zero, web, db] = domains;
     let list = vec![zero, Domain { until: 2_000, ..web }, db, rebooted];
     let facts = vec![("xen_version".to_owned(), "4.17.5".to_owned())];
-    writer.finish(&Features { domains: Some(Domains { facts, list }), ..Features::default() }).unwrap();
+    let arch = Some("x86_64".to_owned());
+    writer.finish(&Features { arch, domains: Some(Domains { facts, list }), ..Features::default() }).unwrap();
     path
 }
 
@@ -102,7 +104,8 @@ fn row(values: &[&str], samples: u64, period: u64) -> (Vec<String>, u64, u64) {
 fn script_is_perfs_word_for_word() {
     let dir = tempfile::tempdir().unwrap();
     let path = recording(dir.path());
-    for fields in ["+machine_pid,+vcpu,+addr", "+vcpu", "machine_pid,comm,ip,sym,dso"] {
+    for fields in ["+machine_pid,+vcpu,+addr", "+vcpu", "machine_pid,comm,ip,sym,dso", "+machine_pid,+iregs,+phys_addr"]
+    {
         let arguments = ["script", "--ns", "-F", fields, "-i"];
         let perfs = stdout(Command::new("perf").args(arguments).arg(&path));
         let ours = stdout(Command::new(xprof()).args(arguments).arg(&path));
@@ -111,6 +114,35 @@ fn script_is_perfs_word_for_word() {
         assert!(perfs.len() > 5_000);
         assert_eq!(ours, perfs, "{fields}");
     }
+}
+
+/// A sample has what the vCPU had, and none of it where nobody looked.
+#[test]
+fn script_has_the_registers_and_the_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = recording(dir.path());
+    let json = stdout(Command::new(xprof()).args(["script", "--format", "json", "-i"]).arg(&path));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let samples = json["samples"].as_array().unwrap();
+    let keys = ["time_ns", "machine_pid", "vcpu", "cpu", "ip", "rsp", "rbp", "cr3", "mode", "period", "state", "torn"];
+    let values = |sample: &Value| keys.map(|key| sample[key].to_string().replace('"', "")).join(" ");
+    let find = |machine: u64, time: u64| {
+        let is = |sample: &&Value| sample["machine_pid"] == machine && sample["time_ns"] == time;
+        values(samples.iter().find(is).unwrap())
+    };
+    let registers = "0x7ff00000 0x7ff00020 0x123456000";
+    assert_eq!(find(1, 1_001), format!("1001 1 1 1 0x401000 {registers} guest-user 300 running false"));
+    assert_eq!(find(2, 1_001), format!("1001 2 0 1 0xffffffff81000010 {registers} guest-kernel 100 running false"));
+    let unseen = "1095 2 0 1 0x100000000000000 null null null unknown 100 blocked false";
+    assert_eq!(find(2, 1_095), unseen);
+    let csv = stdout(Command::new(xprof()).args(["script", "--format", "csv", "-i"]).arg(&path));
+    let end = |machine: &str, time: &str| {
+        let fields = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        fields.into_iter().find(|f| f[15] == machine && f[5] == time).unwrap()[14..].join(",")
+    };
+    assert_eq!(end("1", "1001"), "guest-user,1,1,running,0x7ff00000,0x7ff00020,0x123456000");
+    assert_eq!(end("2", "1095"), "unknown,2,0,blocked,,,");
+    assert_eq!(end("0", "1200"), "user,0,1,preempted,0x7ff00000,0x7ff00020,0x123456000");
 }
 
 #[test]

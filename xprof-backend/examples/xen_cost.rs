@@ -32,8 +32,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let pv = !info.is(domain_flag::HVM);
         let limit = if pv { u64::MAX } else { host.xen.maximum_frame(info.id)?.saturating_add(1) };
         cache.begin(info.id, limit);
-        let vcpu =
-            |vcpu| Vcpu { domain: info.id, vcpu, pv, wide: true, paused: false, timed: false, ran: None, waited: 0 };
+        let uuid = info.uuid;
+        let vcpu = |vcpu| Vcpu {
+            domain: info.id,
+            uuid,
+            vcpu,
+            pv,
+            wide: true,
+            paused: false,
+            timed: false,
+            ran: None,
+            waited: 0,
+        };
         vcpus.extend((0..info.vcpus).map(vcpu));
         let kind = if pv { DomainKind::Pv } else { DomainKind::Pvh };
         domains.push(Domain { id: info.id.into(), kind, vcpus: info.vcpus, ..Domain::default() });
@@ -76,12 +86,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // One vCPU alone on its pCPU: how far its cpu_time falls behind while it is looked at.
     let [vcpu] = &vcpus[..] else { return Ok(()) };
     let mut behind = |looks: usize| -> Result<(f64, f64), Box<dyn std::error::Error>> {
-        let (mut infos, mut contexts) = (Vec::new(), Vec::new());
+        let (mut infos, mut contexts, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         let began = Instant::now();
         host.xen.vcpus(&[(vcpu.domain, vcpu.vcpu)], &mut infos)?;
         let first = infos[0].ok_or("the vCPU is gone")?.cpu_time;
         for _ in 0..looks {
-            host.xen.contexts(&[(vcpu.domain, vcpu.vcpu, true)], &mut contexts)?;
+            host.xen.contexts(&[(vcpu.domain, vcpu.vcpu, true)], &mut contexts, &mut owners)?;
         }
         if looks == 0 {
             std::thread::sleep(Duration::from_millis(300));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use xprof_backend::xen::guest_form::{
-    Callers, Domain, DomainKind, DomainSample, GuestForm, Kind, Mode, Options, State,
+    Callers, Domain, DomainKind, DomainSample, GuestForm, Kind, Mode, Options, Registers, State,
 };
 use xprof_perfdata::domain::Domains;
 use xprof_perfdata::feature::Features;
@@ -24,7 +24,12 @@ fn samples() -> Vec<DomainSample<'static>> {
     let both = Callers { kernel: &[KERNEL + 0x100], user: &[0x401_500], torn: true };
     let sample = DomainSample { time: 1_000_000_000, domain: 1, vcpu: 0, pcpu: 1, ip: 0x401_100, ..Default::default() };
     vec![
-        DomainSample { period: 10_309_278, callers: user, ..sample },
+        DomainSample {
+            period: 10_309_278,
+            registers: Some(Registers { rbp: 0x7ffc_0010, rsp: 0x7ffc_0000, cr3: 0x1_2345_6000, wide: true }),
+            callers: user,
+            ..sample
+        },
         DomainSample { mode: Mode::Kernel, ip: KERNEL, period: 7, callers: both, state: State::Preempted, ..sample },
         DomainSample { domain: 2, vcpu: 1, time: 1_100_000_000, period: 5, ..sample },
         DomainSample { domain: 2, vcpu: 0, time: 1_200_000_000, period: 999, state: State::Blocked, ..sample },
@@ -85,4 +90,9 @@ fn perf_shows_every_sample_in_its_guest() {
     let text: Vec<String> =
         String::from_utf8_lossy(&script.stdout).lines().map(|line| line.trim_end().to_owned()).collect();
     assert_eq!(text.join("\n").trim_end(), include_str!("golden/guest_form.script").trim_end());
+    // Its registers, in perf's own fields.
+    let registers = Command::new("perf").args(["script", "-F", "iregs,phys_addr", "-i"]).arg(&path).output().unwrap();
+    let text = String::from_utf8_lossy(&registers.stdout);
+    let first = text.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(first, "ABI:2 BP:0x7ffc0010 SP:0x7ffc0000 123456000");
 }

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use xprof_backend::machine::Machine;
 use xprof_backend::sys::file::{File, read_small};
+use xprof_backend::sys::xen::symbols::names;
 use xprof_perfdata::source::Source;
 use xprof_profile::supply::{BuildId, Need, Supplier};
 use xprof_profile::symbols::build_id_of_notes;
@@ -129,7 +131,7 @@ impl FileSupplier {
         let Some(recorded) = &self.xen else { return Err(io::ErrorKind::NotFound.into()) };
         let kept = self.cached(recorded, "kallsyms");
         let is_here = || running_xen().is_some_and(|id| id == recorded.0);
-        if kept.is_ok() || !is_here() { kept } else { open(Path::new("/proc/xen/xensyms")) }
+        if kept.is_ok() || !is_here() { kept } else { Ok(Arc::new(names(&Machine::here())?.into_bytes())) }
     }
 
     /// The map of a process: the one that was kept, else the one that is there now, under the number that the process itself knows (the last of `NSpid`).

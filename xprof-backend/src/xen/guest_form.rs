@@ -32,8 +32,20 @@ const FIRST_ID: u64 = 1 << 40;
 /// Entries of one ID_INDEX: 48 bytes each, below the 65,535 of a record.
 const INDEX_ENTRIES: usize = 1024;
 /// Fields of a sample without chain.
-const SAMPLE_TYPE: u64 =
-    sample::IDENTIFIER | sample::IP | sample::TID | sample::TIME | sample::ADDR | sample::CPU | sample::PERIOD;
+const SAMPLE_TYPE: u64 = sample::IDENTIFIER
+    | sample::IP
+    | sample::TID
+    | sample::TIME
+    | sample::ADDR
+    | sample::CPU
+    | sample::PERIOD
+    | sample::REGS_INTR
+    | sample::PHYS_ADDR;
+
+/// Bits of the registers in a sample: `PERF_REG_X86_BP` and `_SP` of arch/x86/include/uapi/asm/perf_regs.h.
+const REGISTERS: u64 = 1 << 6 | 1 << 7;
+/// `PERF_SAMPLE_REGS_ABI_NONE`, `_32`, `_64`.
+const REGS_ABI: [u64; 3] = [0, 1, 2];
 
 /// What is sampled of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +94,20 @@ pub struct Callers<'a> {
     pub torn: bool,
 }
 
+/// The registers of a vCPU beside its ip. `PERF_SAMPLE_REGS_INTR` has two of them; perf has no number for CR3, which stands in
+/// `PERF_SAMPLE_PHYS_ADDR`: the physical address at which the tables of its address space begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Frame pointer.
+    pub rbp: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// CR3; of a PV domain the machine's address.
+    pub cr3: u64,
+    /// They have 64 bits.
+    pub wide: bool,
+}
+
 /// One sample of a vCPU.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DomainSample<'a> {
@@ -105,6 +131,8 @@ pub struct DomainSample<'a> {
     pub state: State,
     /// Process and thread in the guest, where they are known.
     pub task: Option<(u32, u32)>,
+    /// The other registers; `None` where none were read.
+    pub registers: Option<Registers>,
     /// The stack, where it was read.
     pub callers: Callers<'a>,
 }
@@ -146,6 +174,7 @@ impl GuestForm {
             read_format: read_format::ID,
             flags: attr_flag::FREQ | attr_flag::SAMPLE_ID_ALL | attr_flag::USE_CLOCKID,
             clockid: options.clockid,
+            sample_regs_intr: REGISTERS,
             ..Attr::default()
         };
         let known: usize = domains.iter().map(|domain| domain.vcpus.min(VCPUS_MAX) as usize).sum();
@@ -282,6 +311,14 @@ impl GuestForm {
             let callers = if unseen { Callers::default() } else { sample.callers };
             chain(mode, ip, &callers, out);
         }
+        let registers = sample.registers.filter(|_| !unseen);
+        let mut word = |number: u64| out.extend_from_slice(&number.to_ne_bytes());
+        word(REGS_ABI[registers.map_or(0, |registers| 1 + usize::from(registers.wide))]);
+        if let Some(Registers { rbp, rsp, .. }) = registers {
+            word(rbp);
+            word(rsp);
+        }
+        word(registers.map_or(0, |regs| regs.cr3));
         let size = (out.len() - start) as u16;
         let head = &mut out[start..start + 8];
         head[..4].copy_from_slice(&record::SAMPLE.to_ne_bytes());

@@ -4,7 +4,7 @@
 //! ends; where it leads is asked of Xen, which maps only what belongs to the domain.
 //!
 //! With KPTI, CR3 is that of the mode the vCPU is in, and maps what that mode can reach: it is used as it is found. PV
-//! entries hold machine frames, and CR3 of a PV domain has its bits in Xen's order.
+//! entries hold machine frames, and so does CR3 of a PV domain.
 
 use crate::sys::xen::Context;
 
@@ -48,8 +48,8 @@ impl Space {
     /// The address space that a vCPU of a 64-bit guest is in; `None` when it has none of the kind that is known here.
     pub fn of(context: &Context, pv: bool) -> Option<Space> {
         if pv {
-            // xen_cr3_to_pfn of arch-x86_64: the frame's upper bits stand in CR3's lower ones. PV knows four levels.
-            return Some(Space { root: context.cr3.rotate_right(12) & (FRAME_MASK >> 12), levels: 4 });
+            // PV knows four levels.
+            return Some(Space { root: (context.cr3 & FRAME_MASK) >> 12, levels: 4 });
         }
         let paged = context.cr0 & PG != 0 && context.cr4 & PAE != 0;
         let levels = if context.cr4 & LA57 != 0 { 5 } else { 4 };
@@ -182,9 +182,8 @@ pub(crate) mod tests {
 
     #[test]
     fn roots() {
-        // Frame 0x123456 of a machine below 16 TiB: the low 12 bits of CR3 are free. One above has bits there.
         let pv = |cr3| Space::of(&Context { cr3, ..Context::default() }, true).unwrap().root;
-        assert_eq!((pv(0x1_2345_6000), pv(0x0000_0001_2345_6003)), (0x12_3456, 0x0030_0000_0012_3456 & 0xff_ffff_ffff));
+        assert_eq!((pv(0x1_2345_6000), pv(0x000f_8001_2345_6003)), (0x12_3456, 0xf8_0012_3456));
         let hvm = Context { cr0: PG, cr4: PAE, cr3: 0x8000_0000_1234_5801, ..Context::default() };
         assert_eq!(Space::of(&hvm, false), Some(Space { root: 0x1_2345, levels: 4 }));
         let wide = Context { cr4: PAE | LA57, ..hvm };

@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use super::books::Books;
 use super::frames::FrameCache;
-use super::guest_form::{Callers, DomainSample, GuestForm, Kind, State};
+use super::guest_form::{Callers, DomainSample, GuestForm, Kind, Registers, State};
 use super::stack::{self, Stack};
 use crate::sys::clock;
 use crate::sys::xen::hypervisor::CONTEXTS_MAX;
-use crate::sys::xen::{Context, Holder, Hypervisor, VcpuInfo, XenError};
+use crate::sys::xen::{Context, Holder, Hypervisor, Owner, VcpuInfo, XenError};
 
 /// Rounds of mapping for the walks of one tick: five levels of two address spaces, and some pages of stack.
 const ROUNDS_MAX: u32 = 24;
@@ -23,6 +23,8 @@ const ROUNDS_MAX: u32 = 24;
 pub struct Vcpu {
     /// Its domain.
     pub domain: u16,
+    /// UUID of the domain: its id may be another's one day.
+    pub uuid: [u8; 16],
     /// Its number.
     pub vcpu: u32,
     /// Its domain is PV.
@@ -46,11 +48,26 @@ pub trait Source {
     /// # Errors
     /// Of the call as a whole.
     fn vcpus(&mut self, asked: &[(u16, u32)], answers: &mut Vec<Option<VcpuInfo>>) -> Result<(), XenError>;
+    /// See [`Hypervisor::vcpus_owned`].
+    ///
+    /// # Errors
+    /// Of the call as a whole.
+    fn vcpus_owned(
+        &mut self,
+        asked: &[(u16, u32)],
+        answers: &mut Vec<Option<VcpuInfo>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<(), XenError>;
     /// See [`Hypervisor::contexts`].
     ///
     /// # Errors
     /// Of the call as a whole.
-    fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<(), XenError>;
+    fn contexts(
+        &mut self,
+        asked: &[(u16, u32, bool)],
+        answers: &mut Vec<Option<Context>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<(), XenError>;
     /// Maps what walks want.
     fn fetch(&mut self, cache: &mut FrameCache, wanted: &mut Vec<(u16, u64)>);
     /// How long every pCPU has been idle, ns; nothing where nobody asks.
@@ -79,8 +96,22 @@ impl Source for Hypervisor {
         Hypervisor::vcpus(self, asked, answers)
     }
 
-    fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<(), XenError> {
-        Hypervisor::contexts(self, asked, answers)
+    fn vcpus_owned(
+        &mut self,
+        asked: &[(u16, u32)],
+        answers: &mut Vec<Option<VcpuInfo>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<(), XenError> {
+        Hypervisor::vcpus_owned(self, asked, answers, owners)
+    }
+
+    fn contexts(
+        &mut self,
+        asked: &[(u16, u32, bool)],
+        answers: &mut Vec<Option<Context>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<(), XenError> {
+        Hypervisor::contexts(self, asked, answers, owners)
     }
 
     fn fetch(&mut self, cache: &mut FrameCache, wanted: &mut Vec<(u16, u64)>) {
@@ -117,8 +148,22 @@ impl Source for Pausing<'_> {
         self.xen.vcpus(asked, answers)
     }
 
-    fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<(), XenError> {
-        self.xen.contexts(asked, answers)
+    fn vcpus_owned(
+        &mut self,
+        asked: &[(u16, u32)],
+        answers: &mut Vec<Option<VcpuInfo>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<(), XenError> {
+        self.xen.vcpus_owned(asked, answers, owners)
+    }
+
+    fn contexts(
+        &mut self,
+        asked: &[(u16, u32, bool)],
+        answers: &mut Vec<Option<Context>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<(), XenError> {
+        self.xen.contexts(asked, answers, owners)
     }
 
     fn fetch(&mut self, cache: &mut FrameCache, wanted: &mut Vec<(u16, u64)>) {
@@ -159,6 +204,15 @@ struct Moved {
 }
 
 impl Moved {
+    /// False when its domain has gone since it was asked about: where it was is not to be believed then. When another domain
+    /// has the id by now, what it ran may be the other's, and is nobody's here.
+    fn still(&mut self, vcpu: &mut Vcpu, owner: &Owner) -> bool {
+        if owner.is_some_and(|owner| owner != vcpu.uuid) {
+            (self.ran, self.waited, vcpu.ran) = (0, 0, None);
+        }
+        *owner == Some(vcpu.uuid)
+    }
+
     /// The clock before and after the call that its registers came by.
     fn bracket(&mut self, bracket: Option<(u64, u64)>) {
         if let Some((before, after)) = bracket {
@@ -189,6 +243,7 @@ pub struct Ticks {
     contexts_asked: Vec<(u16, u32, bool)>,
     contexts: Vec<Option<Context>>,
     again: Vec<Option<Context>>,
+    owners: Vec<Owner>,
     held: Vec<usize>,
     walked: Vec<(Stack, bool)>,
     wanted: Vec<(u16, u64)>,
@@ -274,6 +329,8 @@ impl Ticks {
             if let Some(context) = context {
                 sample.ip = context.rip;
                 sample.mode = stack::mode(&context, vcpu.pv);
+                let Context { rbp, rsp, cr3, .. } = context;
+                sample.registers = Some(Registers { rbp, rsp, cr3, wide: vcpu.wide });
             }
             for (kind, period) in [(Kind::Running, moved.ran), (Kind::Waiting, moved.waited)] {
                 if period != 0 {
@@ -316,7 +373,7 @@ impl Ticks {
     }
 
     /// Reads the registers of those that ran; a sample's time is the middle of the call that they came by.
-    fn read(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu]) -> Result<(), XenError> {
+    fn read(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu]) -> Result<(), XenError> {
         self.contexts.clear();
         self.contexts.resize(self.moved.len(), None);
         let mut read = std::mem::take(&mut self.held);
@@ -329,11 +386,12 @@ impl Ticks {
                 (vcpu.domain, vcpu.vcpu, vcpu.wide)
             }));
             let before = xen.now();
-            xen.contexts(&self.contexts_asked, &mut self.again)?;
+            xen.contexts(&self.contexts_asked, &mut self.again, &mut self.owners)?;
             let bracket = before.zip(xen.now());
-            for (&index, context) in part.iter().zip(&self.again) {
-                self.contexts[index] = *context;
-                self.moved[index].bracket(bracket);
+            for ((&index, context), owner) in part.iter().zip(&self.again).zip(&self.owners) {
+                let moved = &mut self.moved[index];
+                moved.bracket(bracket);
+                self.contexts[index] = moved.still(&mut vcpus[moved.at], owner).then_some(*context).flatten();
             }
         }
         self.held = read;
@@ -348,7 +406,7 @@ impl Ticks {
     }
 
     /// Walks the stacks of those whose registers were read and are to be believed.
-    fn walk(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
+    fn walk(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
         self.walked.resize_with(self.moved.len().max(self.walked.len()), Default::default);
         let mut open: Vec<usize> = Vec::with_capacity(self.moved.len());
         for (index, moved) in self.moved.iter().enumerate() {
@@ -369,10 +427,13 @@ impl Ticks {
             let vcpu = &vcpus[self.moved[index].at];
             (vcpu.domain, vcpu.vcpu)
         }));
-        xen.vcpus(&self.asked, &mut self.after)?;
-        for (&index, after) in walking.iter().zip(&self.after) {
-            let before = self.moved[index].info.cpu_time;
-            self.walked[index].1 = after.is_none_or(|after| after.cpu_time != before);
+        xen.vcpus_owned(&self.asked, &mut self.after, &mut self.owners)?;
+        for ((&index, after), owner) in walking.iter().zip(&self.after).zip(&self.owners) {
+            let moved = &mut self.moved[index];
+            if !moved.still(&mut vcpus[moved.at], owner) {
+                self.contexts[index] = None;
+            }
+            self.walked[index].1 = after.is_none_or(|after| after.cpu_time != moved.info.cpu_time);
         }
         Ok(())
     }
@@ -401,8 +462,8 @@ impl Ticks {
 
     /// Walks the stacks that may be of two moments once more, domain by domain, while the domain stands still. What they
     /// need is mapped from the first walk, so it does not stand long.
-    fn walk_held(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
-        let torn = (0..self.moved.len()).filter(|index| self.walked[*index].1);
+    fn walk_held(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
+        let torn = (0..self.moved.len()).filter(|index| self.walked[*index].1 && self.contexts[*index].is_some());
         let mut torn: Vec<(u16, usize)> = torn.map(|index| (vcpus[self.moved[index].at].domain, index)).collect();
         torn.sort_unstable();
         for group in torn.chunk_by(|a, b| a.0 == b.0) {
@@ -422,7 +483,7 @@ impl Ticks {
         Ok(())
     }
 
-    fn walk_group(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
+    fn walk_group(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
         let group = std::mem::take(&mut self.held);
         self.asked.clear();
         self.asked.extend(group.iter().map(|&index| {
@@ -433,12 +494,15 @@ impl Ticks {
         self.contexts_asked.extend(self.asked.iter().map(|&(domain, vcpu)| (domain, vcpu, true)));
         xen.vcpus(&self.asked, &mut self.after)?;
         let before = xen.now();
-        xen.contexts(&self.contexts_asked, &mut self.again)?;
+        xen.contexts(&self.contexts_asked, &mut self.again, &mut self.owners)?;
         let bracket = before.zip(xen.now());
-        for ((&index, info), context) in group.iter().zip(&self.after).zip(&self.again) {
-            self.contexts[index] = *context;
-            self.moved[index].bracket(bracket);
-            self.moved[index].info.blocked |= info.is_none_or(|info| info.blocked);
+        for (at, &index) in group.iter().enumerate() {
+            let moved = &mut self.moved[index];
+            moved.bracket(bracket);
+            moved.info.blocked |= self.after[at].is_none_or(|info| info.blocked);
+            // What is held has not ended when it is walked.
+            let still = moved.still(&mut vcpus[moved.at], &self.owners[at]);
+            self.contexts[index] = self.again[at].filter(|_| still);
         }
         self.rounds(xen, vcpus, cache, group.clone());
         self.held = group;
@@ -468,6 +532,15 @@ mod tests {
         infos: Vec<Option<VcpuInfo>>,
         contexts: Vec<Option<Context>>,
         asked: Vec<(u16, u32, bool)>,
+        /// Ids that are another domain's, or nobody's, once registers were read (`true`), or once stacks were walked.
+        taken: Vec<(u16, bool, Owner)>,
+    }
+
+    impl Script {
+        fn owner(&self, domain: u16, walked: bool) -> Owner {
+            let taken = self.taken.iter().find(|(id, at, _)| *id == domain && (*at || walked));
+            taken.map_or(Some([domain as u8; 16]), |(.., owner)| *owner)
+        }
     }
 
     impl Source for Script {
@@ -477,10 +550,28 @@ mod tests {
             Ok(())
         }
 
-        fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<(), XenError> {
+        fn vcpus_owned(
+            &mut self,
+            asked: &[(u16, u32)],
+            answers: &mut Vec<Option<VcpuInfo>>,
+            owners: &mut Vec<Owner>,
+        ) -> Result<(), XenError> {
+            owners.clear();
+            owners.extend(asked.iter().map(|(domain, _)| self.owner(*domain, true)));
+            self.vcpus(asked, answers)
+        }
+
+        fn contexts(
+            &mut self,
+            asked: &[(u16, u32, bool)],
+            answers: &mut Vec<Option<Context>>,
+            owners: &mut Vec<Owner>,
+        ) -> Result<(), XenError> {
             self.asked = asked.to_vec();
             answers.clear();
             answers.extend(asked.iter().map(|(domain, ..)| self.contexts[usize::from(*domain) - 1]));
+            owners.clear();
+            owners.extend(asked.iter().map(|(domain, ..)| self.owner(*domain, false)));
             Ok(())
         }
 
@@ -503,9 +594,33 @@ mod tests {
             .collect();
         let mut form = GuestForm::new(&Options { frequency: 97, call_graph: false, clockid: 1, waiting }, &domains);
         form.domains(&domains, 0, &mut Vec::new()).unwrap();
-        let vcpu =
-            |domain| Vcpu { domain, vcpu: 0, pv: true, wide: true, paused: false, timed: false, ran: None, waited: 0 };
+        let uuid = |domain| [domain as u8; 16];
+        let vcpu = |domain| Vcpu {
+            domain,
+            uuid: uuid(domain),
+            vcpu: 0,
+            pv: true,
+            wide: true,
+            paused: false,
+            timed: false,
+            ran: None,
+            waited: 0,
+        };
         (form, (1..=count).map(vcpu).collect())
+    }
+
+    fn word(sample: &[u8], at: usize) -> u64 {
+        u64::from_ne_bytes(sample[at..at + 8].try_into().unwrap())
+    }
+
+    fn samples(mut bytes: &[u8]) -> Vec<&[u8]> {
+        let mut list = Vec::new();
+        while !bytes.is_empty() {
+            let (sample, rest) = bytes.split_at(usize::from(u16::from_ne_bytes([bytes[6], bytes[7]])));
+            list.push(sample);
+            bytes = rest;
+        }
+        list
     }
 
     #[test]
@@ -534,12 +649,8 @@ mod tests {
         xen.infos =
             vec![info(110, true, false), info(220, false, false), info(330, false, true), info(440, true, false)];
         let (count, bytes) = tick(&mut xen, 3000);
-        assert_eq!((count, bytes.len() % 4), (4, 0));
-        let size = bytes.len() / 4;
-        let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
-        let mut list: Vec<[u64; 4]> = (0..4)
-            .map(|n| [word(n * size + 8), word(n * size + 16), word(n * size + 40), word(n * size + 56)])
-            .collect();
+        assert_eq!(count, 4);
+        let mut list: Vec<[u64; 4]> = samples(&bytes).iter().map(|s| [8, 16, 40, 56].map(|at| word(s, at))).collect();
         list.sort_unstable();
         let told: Vec<(u64, u64)> = list.iter().map(|[_, _, state, period]| (*state, *period)).collect();
         // Running, preempted, unseen because blocked, unseen because it is the one that asks.
@@ -560,13 +671,47 @@ mod tests {
             ticks.tick(&mut xen, &mut vcpus, &mut FrameCache::default(), n * 10, &form, &mut out).unwrap();
         }
         let mut sums = std::collections::BTreeMap::new();
-        let size = usize::from(u16::from_ne_bytes([out[6], out[7]]));
-        for sample in out.chunks(size) {
-            let word = |at: usize| u64::from_ne_bytes(sample[at..at + 8].try_into().unwrap());
-            *sums.entry(word(8)).or_insert(0) += word(56);
+        for sample in samples(&out) {
+            *sums.entry(word(sample, 8)).or_insert(0) += word(sample, 56);
         }
         // Running 200 and 800 ns, waiting 800 and 200.
         assert_eq!(sums.into_values().collect::<Vec<_>>(), [200, 800, 800, 200]);
+    }
+
+    #[test]
+    fn an_id_that_is_anothers_by_now_gives_nothing_and_one_that_is_nobodys_no_address() {
+        let other = Some([0xee; 16]);
+        // (its owner after registers were read, or after stacks were walked) -> samples of it, and their state.
+        let cases = [
+            ((true, other), None),
+            ((false, other), None),
+            ((true, None), Some(3)),
+            ((false, None), Some(3)),
+            ((true, Some([1; 16])), Some(2)),
+        ];
+        for ((at, owner), expected) in cases {
+            let (form, mut vcpus) = host(2, true);
+            let context = Context { rip: 0x1000, ..Context::default() };
+            let mut xen = Script { contexts: vec![Some(context); 2], ..Script::default() };
+            let mut cache = FrameCache::default();
+            let mut ticks = Ticks::new(true, true, false, 7);
+            let mut out = Vec::new();
+            xen.infos = vec![info(100, false, false), info(100, false, false)];
+            ticks.tick(&mut xen, &mut vcpus, &mut cache, 10, &form, &mut out).unwrap();
+            xen.infos = vec![info(140, false, false), info(140, false, false)];
+            xen.taken = vec![(1, at, owner)];
+            out.clear();
+            ticks.tick(&mut xen, &mut vcpus, &mut cache, 50, &form, &mut out).unwrap();
+            let (mut one, mut two) = (Vec::new(), Vec::new());
+            for sample in samples(&out) {
+                // The first id is of the first domain, and waiting has another event.
+                let of = if word(sample, 8) == 1 << 40 { &mut one } else { &mut two };
+                of.push((word(sample, 40) & 0xff, word(sample, 56)));
+            }
+            assert_eq!(two, [(2, 40)], "the other domain is not touched");
+            assert_eq!(one, expected.map(|state| (state, 40)).into_iter().collect::<Vec<_>>(), "{at} {owner:?}");
+            assert_eq!(vcpus[0].ran, if owner == other { None } else { Some(140) });
+        }
     }
 
     #[test]

@@ -337,6 +337,9 @@ fn register(arch: &str, bit: u32, out: &mut Vec<u8>) {
 }
 
 fn registers(regs: &Regs, mask: u64, arch: &str, out: &mut Vec<u8>) {
+    if regs.abi == 0 {
+        return;
+    }
     out.extend_from_slice(b" ABI:");
     dec(regs.abi, out);
     out.push(b' ');

@@ -125,10 +125,12 @@ pub mod pmu {
     pub const MINOR: u32 = 1;
 }
 
-/// `XENPF_resource_op` of platform.h, and what belongs to it.
+/// `XENPF_resource_op` of platform.h, what belongs to it, and `XENPF_get_symbol`.
 pub mod platform {
     /// The command.
     pub const RESOURCE: u32 = 61;
+    /// `XENPF_get_symbol`, since Xen 4.6.
+    pub const SYMBOL: u32 = 63;
     /// `XENPF_INTERFACE_VERSION`, the same in all releases.
     pub const VERSION: u32 = 0x0300_0001;
     /// `XEN_RESOURCE_OP_MSR_READ`.
@@ -374,6 +376,20 @@ pub(super) struct ResourceCall {
     pub(super) rest: [u64; 14],
 }
 
+/// `struct xen_platform_op` with `struct xenpf_symdata` in its union.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SymbolCall {
+    pub(super) command: u32,
+    pub(super) version: u32,
+    pub(super) name_len: u32,
+    pub(super) number: u32,
+    pub(super) name: u64,
+    pub(super) address: u64,
+    pub(super) kind: u64,
+    pub(super) rest: [u64; 12],
+}
+
 /// `struct xenpf_resource_entry`: the command, and after the call the error of the first entry that failed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -469,6 +485,7 @@ layouts! {
     PhysInfo, 28, { cpus @ 8, max_cpu @ 12, khz @ 24 };
     TraceCall, 48, { command @ 0, cpu_mask @ 8, event_mask @ 24, buffer_mfn @ 32, size @ 40 };
     ResourceCall, 136, { command @ 0, version @ 4, count @ 8, cpu @ 12, entries @ 16 };
+    SymbolCall, 136, { command @ 0, version @ 4, name_len @ 8, number @ 12, name @ 16, address @ 24, kind @ 32 };
     ResourceEntry, 24, { command @ 0, reserved @ 4, index @ 8, value @ 16 };
     VcpuMsrsCall, 16, { vcpu @ 0, count @ 4, msrs @ 8 };
     VcpuMsr, 16, { index @ 0, value @ 8 };

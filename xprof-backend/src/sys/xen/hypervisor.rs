@@ -103,7 +103,7 @@ pub struct Context {
     pub cr0: u64,
     /// PV: CR3 of user space, as [`Context::cr3`]; 0 when there is none.
     pub user_cr3: u64,
-    /// CR3; of a PV domain in Xen's own order of bits.
+    /// CR3; of a PV domain the address of a machine frame.
     pub cr3: u64,
     /// CR4.
     pub cr4: u64,
@@ -128,7 +128,12 @@ pub struct Hypervisor {
     version: (u16, u16),
     domctl: u32,
     sysctl: u32,
+    /// Where a multicall asks whose a domain's id is.
+    whose: Vec<(u16, usize)>,
 }
+
+/// UUID of the domain that had an id at the end of a call; `None`: there was none.
+pub type Owner = Option<[u8; 16]>;
 
 fn is(error: &io::Error, number: i32) -> bool {
     error.raw_os_error() == Some(number)
@@ -147,7 +152,7 @@ impl Hypervisor {
         let mut buffer = gate.buffer(BUFFER_LEN).map_err(|e| XenError::call("take memory for hypercalls", e))?;
         // On arm64 a page that was never written to is read-only to Xen (EFAULT): Linux waits for the first write.
         buffer.clear(0, BUFFER_LEN);
-        let mut xen = Hypervisor { gate, buffer, version: (0, 0), domctl: 0, sysctl: 0 };
+        let mut xen = Hypervisor { gate, buffer, version: (0, 0), domctl: 0, sysctl: 0, whose: Vec::new() };
         let version = xen
             .simple(hypercall::VERSION, abi::version::VERSION)
             .map_err(|error| XenError::refused(&crate::machine::Machine::here(), error))?;
@@ -337,30 +342,82 @@ impl Hypervisor {
     pub fn vcpus(&mut self, asked: &[(u16, u32)], answers: &mut Vec<Option<VcpuInfo>>) -> Result<()> {
         answers.clear();
         for batch in asked.chunks(CALLS_MAX) {
-            for (slot, &(domain, vcpu)) in batch.iter().enumerate() {
-                let body = self.prepare(slot, domctl::VCPU, domain);
-                self.buffer.put(body, vcpu);
-            }
+            self.prepare_vcpus(batch);
             self.multicall(hypercall::DOMCTL, batch.len())?;
-            answers.extend((0..batch.len()).map(|slot| {
-                let body = CALLS_AT + slot * size_of::<Domctl>() + DOMCTL_BODY;
-                let b = &self.buffer;
-                (self.result(slot) == 0).then(|| VcpuInfo {
-                    online: b.u8(body + offset_of!(VcpuInfoCall, online)) != 0,
-                    blocked: b.u8(body + offset_of!(VcpuInfoCall, blocked)) != 0,
-                    running: b.u8(body + offset_of!(VcpuInfoCall, running)) != 0,
-                    cpu_time: b.u64(body + offset_of!(VcpuInfoCall, cpu_time)),
-                    cpu: b.u32(body + offset_of!(VcpuInfoCall, cpu)),
-                })
-            }));
+            answers.extend((0..batch.len()).map(|slot| self.vcpu(slot)));
         }
         Ok(())
     }
 
-    /// The registers of vCPUs, 32 in one trip; `wide` says for each whether its domain has 64-bit registers. Xen stops a
-    /// vCPU for the moment in which it copies them.
-    pub fn contexts(&mut self, asked: &[(u16, u32, bool)], answers: &mut Vec<Option<Context>>) -> Result<()> {
+    /// [`Self::vcpus`], and whose their domains' ids were when all of a trip had been asked.
+    pub fn vcpus_owned(
+        &mut self,
+        asked: &[(u16, u32)],
+        answers: &mut Vec<Option<VcpuInfo>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<()> {
         answers.clear();
+        owners.clear();
+        for batch in asked.chunks(CALLS_MAX / 2) {
+            self.prepare_vcpus(batch);
+            let calls = self.prepare_owners(batch.len(), batch.iter().map(|(domain, _)| *domain));
+            self.multicall(hypercall::DOMCTL, calls)?;
+            answers.extend((0..batch.len()).map(|slot| self.vcpu(slot)));
+            owners.extend(batch.iter().map(|(domain, _)| self.owner(*domain)));
+        }
+        Ok(())
+    }
+
+    fn prepare_vcpus(&mut self, batch: &[(u16, u32)]) {
+        for (slot, &(domain, vcpu)) in batch.iter().enumerate() {
+            let body = self.prepare(slot, domctl::VCPU, domain);
+            self.buffer.put(body, vcpu);
+        }
+    }
+
+    fn vcpu(&self, slot: usize) -> Option<VcpuInfo> {
+        let body = CALLS_AT + slot * size_of::<Domctl>() + DOMCTL_BODY;
+        let b = &self.buffer;
+        (self.result(slot) == 0).then(|| VcpuInfo {
+            online: b.u8(body + offset_of!(VcpuInfoCall, online)) != 0,
+            blocked: b.u8(body + offset_of!(VcpuInfoCall, blocked)) != 0,
+            running: b.u8(body + offset_of!(VcpuInfoCall, running)) != 0,
+            cpu_time: b.u64(body + offset_of!(VcpuInfoCall, cpu_time)),
+            cpu: b.u32(body + offset_of!(VcpuInfoCall, cpu)),
+        })
+    }
+
+    /// Asks behind `calls` calls whose every domain's id is; how many calls there are now.
+    fn prepare_owners(&mut self, calls: usize, domains: impl Iterator<Item = u16>) -> usize {
+        self.whose.clear();
+        for domain in domains {
+            if !self.whose.iter().any(|(known, _)| *known == domain) {
+                let slot = calls + self.whose.len();
+                self.prepare(slot, domctl::INFO, domain);
+                self.whose.push((domain, slot));
+            }
+        }
+        calls + self.whose.len()
+    }
+
+    fn owner(&self, domain: u16) -> Owner {
+        let slot = self.whose.iter().find(|(known, _)| *known == domain)?.1;
+        let body = CALLS_AT + slot * size_of::<Domctl>() + DOMCTL_BODY;
+        // Of an id that nobody has Xen describes the next domain.
+        let is_it = self.result(slot) == 0 && self.buffer.u16(body) == domain;
+        is_it.then(|| self.buffer.bytes(body + offset_of!(DomainInfoEntry, handle)))
+    }
+
+    /// The registers of vCPUs, 32 in one trip; `wide` says for each whether its domain has 64-bit registers. Xen stops a
+    /// vCPU for the moment in which it copies them. `owners`: whose the domains' ids were when all of a trip had been copied.
+    pub fn contexts(
+        &mut self,
+        asked: &[(u16, u32, bool)],
+        answers: &mut Vec<Option<Context>>,
+        owners: &mut Vec<Owner>,
+    ) -> Result<()> {
+        answers.clear();
+        owners.clear();
         for batch in asked.chunks(CONTEXTS_MAX) {
             for (slot, &(domain, vcpu, _)) in batch.iter().enumerate() {
                 let body = self.prepare(slot, domctl::CONTEXT, domain);
@@ -368,11 +425,13 @@ impl Hypervisor {
                 self.buffer.put(body, vcpu);
                 self.buffer.put(body + offset_of!(VcpuContextCall, context), context);
             }
-            self.multicall(hypercall::DOMCTL, batch.len())?;
+            let calls = self.prepare_owners(batch.len(), batch.iter().map(|(domain, ..)| *domain));
+            self.multicall(hypercall::DOMCTL, calls)?;
             answers.extend(batch.iter().enumerate().map(|(slot, &(.., wide))| {
                 let at = BULK_AT + slot * context64::SIZE;
                 (self.result(slot) == 0).then(|| if wide { self.context64(at) } else { self.context32(at) })
             }));
+            owners.extend(batch.iter().map(|(domain, ..)| self.owner(*domain)));
         }
         Ok(())
     }
@@ -405,7 +464,8 @@ impl Hypervisor {
             in_kernel: b.u32(at + context32::FLAGS) & abi::IN_KERNEL != 0,
             cr0: b.u32(at + context32::CR).into(),
             user_cr3: 0,
-            cr3: b.u32(at + context32::CR + 3 * 4).into(),
+            // xen_cr3_to_pfn of arch-x86/xen-x86_32.h: the upper bits of the frame stand in the lower ones of CR3.
+            cr3: u64::from(b.u32(at + context32::CR + 3 * 4).rotate_right(12)) << 12,
             cr4: b.u32(at + context32::CR + 4 * 4).into(),
             kernel_sp: 0,
         }

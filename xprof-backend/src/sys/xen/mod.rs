@@ -10,6 +10,7 @@
 //! * [`hypervisor`]: the calls as safe, bounded functions.
 //! * `registers`: the calls on performance and debug registers.
 //! * [`trace`]: Xen's trace buffers.
+//! * [`symbols`]: Xen's own names.
 //! * [`holder`]: a process that pauses domains, and unpauses them whatever happens.
 
 pub mod abi;
@@ -19,11 +20,12 @@ pub mod holder;
 pub mod hypervisor;
 pub mod memory;
 mod registers;
+pub mod symbols;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod trace;
 
 pub use error::{XenError, is_dom0, on_xen};
 pub use holder::Holder;
-pub use hypervisor::{Context, DomainInfo, Hypervisor, PoolInfo, VcpuInfo};
+pub use hypervisor::{Context, DomainInfo, Hypervisor, Owner, PoolInfo, VcpuInfo};
 pub use memory::Mapping;

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use super::abi::{
-    self, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PmuParams, ResourceCall, ResourceEntry, Sysctl,
-    TraceCall, VcpuContextCall, VcpuMsr, VcpuMsrsCall,
+    self, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PmuParams, ResourceCall, ResourceEntry, SymbolCall,
+    Sysctl, TraceCall, VcpuContextCall, VcpuMsr, VcpuMsrsCall,
 };
 use super::abi::{domctl, hypercall, platform, sysctl};
 use super::gate::Gate;
@@ -21,6 +21,8 @@ pub(crate) struct Told {
     /// Id, flags, first byte of the UUID, highest vCPU.
     pub(crate) domains: Vec<(u16, u32, u8, u32)>,
     contexts: HashMap<(u16, u32), &'static [u8]>,
+    /// Xen's symbols: address, type, name.
+    symbols: Vec<(u64, u8, String)>,
     /// Domains that were unpaused.
     pub(super) unpaused: Vec<u16>,
     pub(crate) pmu: Pmu,
@@ -108,6 +110,25 @@ pub(crate) struct Fake {
     pub(crate) told: Arc<Mutex<Told>>,
 }
 
+fn entry((domain, flags, uuid, max_vcpu): (u16, u32, u8, u32)) -> DomainInfoEntry {
+    DomainInfoEntry {
+        domain,
+        flags,
+        total_pages: 0,
+        max_pages: 0,
+        outstanding: 0,
+        shared: 0,
+        paged: 0,
+        shared_info_frame: 0,
+        cpu_time: u64::from(domain) * 1000,
+        online_vcpus: max_vcpu.wrapping_add(1),
+        max_vcpu,
+        ssidref: 0,
+        handle: [uuid; 16],
+        pool: 0,
+    }
+}
+
 fn refused(number: i32) -> io::Result<i64> {
     Err(io::Error::from_raw_os_error(number))
 }
@@ -130,11 +151,39 @@ impl Fake {
         if call.version != platform::VERSION {
             return refused(libc::EACCES);
         }
+        if call.command == platform::SYMBOL {
+            // SAFETY: as above.
+            return unsafe { self.symbol(at) };
+        }
         assert_eq!(call.command, platform::RESOURCE);
         // SAFETY: so many entries are at the address that was given.
         let entries =
             unsafe { std::slice::from_raw_parts_mut(call.entries as *mut ResourceEntry, call.count as usize) };
         self.told.lock().unwrap().pmu.resource(call.cpu, entries)
+    }
+
+    /// xen/common/symbols.c, xensyms_read, and what xen/arch/x86/platform_hypercall.c copies out.
+    ///
+    /// # Safety
+    /// `at` is such a call of ours.
+    unsafe fn symbol(&self, at: u64) -> io::Result<i64> {
+        // SAFETY: the caller's promise.
+        let call = unsafe { &mut *(at as *mut SymbolCall) };
+        let told = self.told.lock().unwrap();
+        let count = told.symbols.len() as u32;
+        if call.number > count {
+            return refused(libc::ERANGE);
+        }
+        let (address, kind, name) = told.symbols.get(call.number as usize).cloned().unwrap_or_default();
+        let copied = (name.len() + 1).min(call.name_len as usize);
+        // SAFETY: the name's place has so many bytes.
+        unsafe { std::ptr::copy_nonoverlapping(format!("{name}\0").as_ptr(), call.name as *mut u8, copied) };
+        call.name_len = name.len() as u32 + 1;
+        if call.number < count {
+            (call.address, call.kind) = (address, u64::from(kind));
+            call.number += 1;
+        }
+        Ok(0)
     }
 
     /// xen/arch/x86/domctl.c: what is zero is left out; set stops at the first register that is refused.
@@ -189,7 +238,15 @@ impl Fake {
         }
         let mut told = self.told.lock().unwrap();
         match call.command {
-            domctl::INFO => Ok(0),
+            domctl::INFO => {
+                // xen/common/domctl.c: of an id that nobody has the next domain is described.
+                let Some(&known) = told.domains.iter().find(|(id, ..)| *id >= call.domain) else {
+                    return if told.domains.is_empty() { Ok(0) } else { refused(libc::ESRCH) };
+                };
+                // SAFETY: the body of this command.
+                unsafe { (&raw mut call.body).cast::<DomainInfoEntry>().write(entry(known)) };
+                Ok(0)
+            }
             domctl::UNPAUSE => {
                 told.unpaused.push(call.domain);
                 Ok(0)
@@ -243,25 +300,11 @@ impl Fake {
         let told = self.told.lock().unwrap();
         let listed = told.domains.iter().filter(|(id, ..)| *id >= body.first).take(body.max as usize);
         body.num = 0;
-        for &(domain, flags, uuid, max_vcpu) in listed {
-            let entry = DomainInfoEntry {
-                domain,
-                flags,
-                total_pages: 0,
-                max_pages: 0,
-                outstanding: 0,
-                shared: 0,
-                paged: 0,
-                shared_info_frame: 0,
-                cpu_time: u64::from(domain) * 1000,
-                online_vcpus: max_vcpu.wrapping_add(1),
-                max_vcpu,
-                ssidref: 0,
-                handle: [uuid; 16],
-                pool: 0,
-            };
+        for &known in listed {
             // SAFETY: the buffer has room for `max` entries at the address that it gave.
-            unsafe { ((body.buffer as usize + body.num as usize * stride) as *mut DomainInfoEntry).write(entry) };
+            unsafe {
+                ((body.buffer as usize + body.num as usize * stride) as *mut DomainInfoEntry).write(entry(known))
+            };
             body.num += 1;
         }
         Ok(0)
@@ -376,8 +419,8 @@ fn registers_of_hvm_guests_and_of_32_bit_ones() {
         told.contexts.insert((6, 1), include_bytes!("fixtures/context32"));
     }
     let mut xen = Hypervisor::through(Box::new(fake)).unwrap();
-    let mut answers = Vec::new();
-    xen.contexts(&[(5, 0, true), (5, 1, true), (6, 1, false)], &mut answers).unwrap();
+    let (mut answers, mut owners) = (Vec::new(), Vec::new());
+    xen.contexts(&[(5, 0, true), (5, 1, true), (6, 1, false)], &mut answers, &mut owners).unwrap();
     assert!(answers[1].is_none());
     let hvm = answers[0].unwrap();
     assert_eq!(
@@ -387,5 +430,38 @@ fn registers_of_hvm_guests_and_of_32_bit_ones() {
     assert_eq!((hvm.cr0, hvm.cr3, hvm.cr4, hvm.in_kernel), (0x8005_0033, 0x1234_5000, 0x35_06f0, false));
     let pv32 = answers[2].unwrap();
     assert_eq!((pv32.rip, pv32.rsp, pv32.rbp, pv32.cs), (0xc010_1234, 0xc100_1100, 0xc100_1110, 0xe019));
-    assert_eq!((pv32.cr3, pv32.in_kernel), (0x34_5001, true));
+    assert_eq!((pv32.cr3, pv32.in_kernel), (0x1_0034_5000, true));
+}
+
+#[test]
+fn xens_names_are_asked_for_to_the_last_one() {
+    for count in [0u64, 1, 127, 128, 129, 6883] {
+        let fake = Fake::new(17, 0x15, 0x15);
+        let symbol = |n: u64| (0xffff_82d0_4000_0000 + n, b't', format!("symbol_{n}"));
+        fake.told.lock().unwrap().symbols = (0..count).map(symbol).collect();
+        let lines: String = (0..count).map(|n| format!("ffff82d0{:08x} t symbol_{n}\n", 0x4000_0000 + n)).collect();
+        assert_eq!(fake.open().names().unwrap(), lines);
+    }
+}
+
+#[test]
+fn whose_an_id_is_comes_with_the_registers() {
+    let fake = Fake::new(17, 0x15, 0x15);
+    let mut xen = fake.open();
+    {
+        let mut told = fake.told.lock().unwrap();
+        told.contexts.insert((5, 0), include_bytes!("fixtures/context64"));
+        told.domains = vec![(0, 0, 0, 0), (5, 0, 0x55, 127), (9, 0, 0x99, 0)];
+    }
+    let asked: Vec<(u16, u32, bool)> =
+        (0..100).map(|vcpu| (5, vcpu, true)).chain([(7, 0, true), (9, 0, true)]).collect();
+    let (mut answers, mut owners) = (Vec::new(), Vec::new());
+    xen.contexts(&asked, &mut answers, &mut owners).unwrap();
+    assert_eq!((answers.len(), answers.iter().flatten().count()), (102, 1));
+    assert!(owners[..100].iter().all(|owner| *owner == Some([0x55; 16])));
+    // Nobody has the id 7: Xen describes domain 9.
+    assert_eq!(owners[100..], [None, Some([0x99; 16])]);
+    fake.told.lock().unwrap().domains[1].2 = 0x66;
+    xen.contexts(&asked[..1], &mut answers, &mut owners).unwrap();
+    assert_eq!(owners, [Some([0x66; 16])]);
 }

@@ -34,6 +34,7 @@ fn a_sample_is_what_the_description_of_samples_says() {
         period: 12,
         state: State::Preempted,
         task: Some((21, 22)),
+        registers: Some(Registers { rbp: 0x7000, rsp: 0x6ff0, cr3: 0x1_2345_6000, wide: true }),
         callers: Callers { kernel: &[0x2000], user: &[0x3000, 0x4000], torn: true },
     };
     let mut out = Vec::with_capacity(4096);
@@ -43,6 +44,10 @@ fn a_sample_is_what_the_description_of_samples_says() {
     let (mode, got) = decoded(&form, &out);
     assert_eq!((mode, got.ip, got.addr, got.period), (misc::GUEST_KERNEL, 0x1000, 2 | TORN | 9 << 32, 12));
     assert_eq!((got.id.pid, got.id.tid, got.id.time, got.id.cpu), (21, 22, 11, 3));
+    assert_eq!(
+        (got.regs_intr.abi, &got.regs_intr.values[..], got.phys_addr),
+        (2, &[0x7000, 0x6ff0][..], 0x1_2345_6000)
+    );
     assert_eq!(got.callchain, [context::KERNEL, 0x1000, 0x2000, context::USER, 0x3000, 0x4000]);
     let ids: Vec<Vec<u64>> = form.events().list().iter().map(|event| event.ids.clone()).collect();
     assert_eq!((got.id.id, ids[0].len(), ids[1].len()), (ids[1][1], 2 + SPARE_IDS, 2 + SPARE_IDS));
@@ -55,7 +60,9 @@ fn of_a_blocked_vcpu_nothing_is_believed_and_long_stacks_are_cut() {
     form.domain(&domain(4, 1), 0, &mut Vec::new()).unwrap();
     let long = vec![7; 100_000];
     let callers = Callers { kernel: &long, user: &long, torn: true };
-    let sample = DomainSample { domain: 4, ip: 0x666, mode: Mode::Kernel, callers, ..DomainSample::default() };
+    let registers = Some(Registers { rbp: 1, rsp: 2, cr3: 3, wide: false });
+    let sample =
+        DomainSample { domain: 4, ip: 0x666, mode: Mode::Kernel, registers, callers, ..DomainSample::default() };
     let mut out = Vec::new();
     assert!(form.sample(
         Kind::Running,
@@ -65,9 +72,12 @@ fn of_a_blocked_vcpu_nothing_is_believed_and_long_stacks_are_cut() {
     let (mode, got) = decoded(&form, &out);
     assert_eq!((mode, got.ip, got.addr, got.id.pid), (misc::GUEST_USER, BETWEEN_TICKS_AT, 3, NO_TASK));
     assert_eq!(got.callchain, [context::USER, BETWEEN_TICKS_AT]);
+    assert_eq!((got.regs_intr.abi, got.regs_intr.values.len(), got.phys_addr), (0, 0, 0));
     out.clear();
     assert!(form.sample(Kind::Running, &sample, &mut out));
-    assert_eq!(decoded(&form, &out).1.callchain.len(), 3 + 2 * FRAMES_MAX);
+    let (_, got) = decoded(&form, &out);
+    assert_eq!(got.callchain.len(), 3 + 2 * FRAMES_MAX);
+    assert_eq!((got.regs_intr.abi, &got.regs_intr.values[..], got.phys_addr), (1, &[1, 2][..], 3));
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Sampler {
         let paused = info.is(domain_flag::PAUSED);
         self.forget(info.id);
         let timed = info.id == 0 && self.following.target.host;
-        let new = |vcpu| Vcpu { domain: info.id, vcpu, pv, wide, paused, timed, ran, waited: 0 };
+        let new = |vcpu| Vcpu { domain: info.id, uuid: info.uuid, vcpu, pv, wide, paused, timed, ran, waited: 0 };
         self.vcpus.extend((0..info.vcpus).map(new));
         // PV frames are the machine's, and Xen alone knows which are whose.
         let limit = match pv {

@@ -95,17 +95,24 @@ fn of_host(host: &mut Host, machine: &Machine) -> Vec<Check> {
         }
     }
     list.push(vpmu(host));
-    let named = machine.proc.join("xen/xensyms");
-    list.push(match std::fs::File::open(&named) {
-        Ok(_) => check("Xen's own names", State::Works, "/proc/xen/xensyms names Xen's functions", None),
+    list.push(own_names(host, machine));
+    list
+}
+
+fn own_names(host: &mut Host, machine: &Machine) -> Check {
+    const NAME: &str = "Xen's own names";
+    let Err(no_file) = std::fs::File::open(machine.proc.join("xen/xensyms")) else {
+        return check(NAME, State::Works, "/proc/xen/xensyms names Xen's functions", None);
+    };
+    match host.xen.names() {
+        Ok(_) => check(NAME, State::Works, "Xen names its functions (XENPF_get_symbol)", None),
         Err(error) => check(
-            "Xen's own names",
+            NAME,
             State::Limited,
-            format!("/proc/xen/xensyms: {error}"),
+            format!("/proc/xen/xensyms: {no_file}; XENPF_get_symbol: {error}"),
             Some("sudo mount -t xenfs xenfs /proc/xen".into()),
         ),
-    });
-    list
+    }
 }
 
 fn dom0_kind(dom0: &DomainStatus) -> Check {

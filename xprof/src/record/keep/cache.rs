@@ -8,7 +8,9 @@ use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use xprof_backend::machine::Machine;
 use xprof_backend::sys::file;
+use xprof_backend::sys::xen::symbols::names;
 use xprof_perfdata::abi::misc;
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_profile::symbols;
@@ -101,13 +103,13 @@ impl Cache {
 
     /// Keeps the names of the running Xen, which dom0 alone can read; its part of the table of build ids.
     pub(super) fn add_xensyms(&self, notes: &mut Vec<String>) -> Option<BuildIdEntry> {
-        let mut names = fs::File::open("/proc/xen/xensyms").ok()?;
         let build_id = supply::running_xen()?;
-        if !self.has(&build_id, "kallsyms")
-            && let Err(error) = self.add(supply::HYPERVISOR, &build_id, "kallsyms", &mut names)
-        {
-            notes.push(format!("cannot keep Xen's symbols: {error}"));
-            return None;
+        if !self.has(&build_id, "kallsyms") {
+            let names = names(&Machine::here()).ok()?;
+            if let Err(error) = self.add(supply::HYPERVISOR, &build_id, "kallsyms", &mut names.as_bytes()) {
+                notes.push(format!("cannot keep Xen's symbols: {error}"));
+                return None;
+            }
         }
         Some(BuildIdEntry { misc: misc::HYPERVISOR, pid: -1, build_id, path: supply::HYPERVISOR.to_vec() })
     }

@@ -57,13 +57,14 @@ impl XenError {
         if !on_xen(machine) {
             return XenError::NotXen;
         }
+        // Most guests have no door to hypercalls at all, and it would not help them.
+        if is_guest(machine) {
+            return XenError::NotDom0;
+        }
         match source.raw_os_error() {
             Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => XenError::NoDriver,
             Some(libc::EPERM | libc::EACCES) => {
                 let facts = crate::proc::Permissions::read(machine);
-                if !is_dom0(machine) && facts.uid == 0 {
-                    return XenError::NotDom0;
-                }
                 match facts.lockdown {
                     Some(mode) if facts.uid == 0 => XenError::Lockdown(mode),
                     _ => XenError::NoPermission(source),
@@ -82,10 +83,58 @@ pub fn on_xen(machine: &Machine) -> bool {
 
 /// True in the control domain.
 pub fn is_dom0(machine: &Machine) -> bool {
-    machine::text(&machine.proc.join("xen/capabilities")).is_ok_and(|text| text.contains("control_d"))
-        // xenfs may not be mounted: XENFEAT_dom0 is bit 11 (xen/include/public/features.h).
-        || machine::text(&machine.sys.join("hypervisor/properties/features"))
-            .ok()
-            .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
-            .is_some_and(|features| features >> 11 & 1 == 1)
+    control(machine) == Some(true)
+}
+
+/// True in a domain that is known not to be the control domain.
+fn is_guest(machine: &Machine) -> bool {
+    control(machine) == Some(false)
+}
+
+/// Whether this is the control domain; `None` where nothing says so.
+fn control(machine: &Machine) -> Option<bool> {
+    let said = machine::text(&machine.proc.join("xen/capabilities")).ok().map(|text| text.contains("control_d"));
+    // xenfs may not be mounted: XENFEAT_dom0 is bit 11 (xen/include/public/features.h).
+    let features = machine::text(&machine.sys.join("hypervisor/properties/features")).ok();
+    let features = features.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    let bit = features.map(|features| features >> 11 & 1 == 1);
+    match (said, bit) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (None, None) => None,
+        _ => Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_guest_is_told_from_a_dom0_without_its_driver() {
+        let told = |capabilities: Option<&str>, features: Option<&str>| {
+            let dir = tempfile::tempdir().unwrap();
+            let machine = Machine::below(dir.path());
+            fs::create_dir_all(machine.proc.join("xen")).unwrap();
+            fs::create_dir_all(machine.sys.join("hypervisor/properties")).unwrap();
+            fs::write(machine.sys.join("hypervisor/type"), "xen\n").unwrap();
+            if let Some(text) = capabilities {
+                fs::write(machine.proc.join("xen/capabilities"), text).unwrap();
+            }
+            if let Some(text) = features {
+                fs::write(machine.sys.join("hypervisor/properties/features"), text).unwrap();
+            }
+            match XenError::refused(&machine, io::Error::from_raw_os_error(libc::ENOENT)) {
+                XenError::NoDriver => "no driver",
+                XenError::NotDom0 => "guest",
+                _ => "other",
+            }
+        };
+        assert_eq!(told(Some("control_d\n"), None), "no driver");
+        assert_eq!(told(None, Some("0000000000000801\n")), "no driver");
+        assert_eq!(told(Some(""), Some("0000000000000701\n")), "guest");
+        assert_eq!(told(None, Some("0000000000000701\n")), "guest");
+        assert_eq!(told(None, None), "no driver");
+    }
 }

@@ -56,7 +56,12 @@ fn waited(times: &[&DomainTime], wall: u64) -> String {
         return String::new();
     }
     let vcpu = |(vcpu, ns): &(u32, u64)| format!("vCPU {vcpu} {:.1}%", percent(*ns, wall));
-    let mut list: Vec<String> = time.waited.iter().take(VCPUS_SHOWN).map(vcpu).collect();
+    // Of many those that waited most, in the order of their numbers.
+    let mut most: Vec<(u32, u64)> = time.waited.clone();
+    most.sort_by_key(|(vcpu, ns)| (std::cmp::Reverse(*ns), *vcpu));
+    most.truncate(VCPUS_SHOWN);
+    most.sort_unstable();
+    let mut list: Vec<String> = most.iter().map(vcpu).collect();
     if time.waited.len() > VCPUS_SHOWN {
         list.push("..".into());
     }

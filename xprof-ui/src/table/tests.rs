@@ -145,6 +145,11 @@ fn the_books_of_a_host_are_shown() {
             "Domain web: 3.990 s of vCPU time: 100.0% seen running, 0.0% preempted, 0.0% unseen; waited for a pCPU (sampled): vCPU 0 10.0%, vCPU 1 0.0%",
         ]
     );
+    // Of a hundred vCPUs those are named that waited most.
+    let mut many = whole.clone();
+    many.domains[1].waited = (0..100).map(|vcpu| (vcpu, if vcpu % 12 == 11 { 50_000_000 } else { 0 })).collect();
+    let waited = domain_lines(&many)[1].split_once("(sampled): ").unwrap().1.to_owned();
+    assert_eq!(waited, (0..8).map(|n| format!("vCPU {} 1.0%, ", n * 12 + 11)).collect::<String>() + "..");
     let mut out = String::new();
     json(&whole, &options(), &mut out);
     let got: serde_json::Value = serde_json::from_str(&out).unwrap();

@@ -18,6 +18,7 @@ use xprof_perfdata::events::Events;
 use xprof_perfdata::sample::{Sample, SampleFormat};
 
 use crate::machine::{self, Machine};
+use crate::plan::{CallGraph, Plan};
 use crate::{Description, Error, Message, Result, Session, Stats};
 
 /// `PERF_REG_X86_IP`: the one register that is asked for.
@@ -33,6 +34,14 @@ const MARKS: u64 = context::MAX;
 /// Whether this kernel mislabels its samples: it is a PV dom0, and Xen has a vPMU for it. Linux lets its mode be read then only.
 pub fn is_needed(machine: &Machine) -> bool {
     cfg!(target_arch = "x86_64") && machine::text(&machine.sys.join("hypervisor/pmu/pmu_mode")).is_ok()
+}
+
+/// What a kernel that follows no call chains does instead of following frame pointers: it copies stacks. The command asks for it before it
+/// opens a session, because it is who unwinds them.
+pub fn stacks(machine: &Machine, plan: &mut Plan) {
+    if plan.call_graph == CallGraph::FramePointers && is_needed(machine) {
+        plan.call_graph = CallGraph::StackCopies { size: COPY_MAX, kept: false };
+    }
 }
 
 fn is_of_hardware(attr: &Attr) -> bool {
@@ -305,5 +314,8 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("sys/hypervisor/pmu")).unwrap();
         std::fs::write(dir.path().join("sys/hypervisor/pmu/pmu_mode"), "self\n").unwrap();
         assert_eq!(is_needed(&machine), cfg!(target_arch = "x86_64"));
+        let mut plan = Plan { call_graph: CallGraph::FramePointers, ..Plan::default() };
+        stacks(&machine, &mut plan);
+        assert_eq!(plan.call_graph.copied(), if cfg!(target_arch = "x86_64") { COPY_MAX } else { 0 });
     }
 }

@@ -17,11 +17,11 @@ use super::attrs::{self, SIDE_BAND};
 use super::count::is_hardware;
 use super::counter::PerfCounter;
 use super::open::{Handle, On, OpenRing, Opener, Options, Pages};
-use super::worker::{Control, MESSAGE_BYTES, UNDER_WAY, Worker};
+use super::worker::{Control, Copies, MESSAGE_BYTES, UNDER_WAY, Worker};
 use super::{Kernel, attach, cpus, default_event, mended};
 use crate::event::EventGroup;
 use crate::machine::Machine;
-use crate::plan::{Plan, Rate, Target};
+use crate::plan::{CallGraph, Plan, Rate, Target};
 use crate::sys::file::{open_directory, read_small};
 use crate::sys::{clock, perf, ring};
 use crate::{Description, Drained, Error, Message, Result, Session, Stats};
@@ -44,6 +44,8 @@ pub(crate) struct NativeSession {
     /// Number of events that sample; the dummy follows them.
     sampling: usize,
     enable_at_start: bool,
+    /// Stack copies, unless they are kept as they are.
+    copies: Option<Arc<Copies>>,
     control: Arc<Control>,
     out: Option<Sender<Message>>,
     messages: Receiver<Message>,
@@ -150,6 +152,8 @@ impl NativeSession {
         if !opener.completed.lone {
             events.push(side_band.clone(), SIDE_BAND.into(), opener.side_ids);
         }
+        let kept = matches!(plan.call_graph, CallGraph::StackCopies { kept: true, .. });
+        let copies = Copies::of(&events).filter(|_| !kept).map(Arc::new);
         let rings = opener.rings;
         let pieces: usize = rings.iter().map(|open| open.ring.size() / (MESSAGE_BYTES - 65_535) + 3).sum();
         let (out, messages) = bounded(UNDER_WAY + pieces + early.len() + opener.cpus.len() + 16);
@@ -171,6 +175,7 @@ impl NativeSession {
             cpus: opener.cpus,
             early,
             sampling,
+            copies,
             enable_at_start: !plan.start_disabled && !matches!(plan.target, Target::Command(_)),
             control: Arc::new(control),
             out: Some(out),
@@ -350,6 +355,7 @@ impl Session for NativeSession {
                 spare: self.spare.clone(),
                 done: self.snapshot_done.0.clone(),
                 clockid: self.description.clockid,
+                copies: self.copies.clone(),
                 watches: (at == 0).then(|| self.cpus.clone()),
             };
             let thread = std::thread::Builder::new()

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use xprof_perfdata::abi::{record, sample};
+use xprof_perfdata::events::Events;
 use xprof_perfdata::source::Source;
 
 use super::open::{Handle, OpenRing};
@@ -37,6 +39,32 @@ pub(crate) const MESSAGE_BYTES: usize = 1 << 20;
 const NICE: i32 = -10;
 /// How often the list of online CPUs is looked at.
 const CPU_CHECK: Duration = Duration::from_secs(1);
+
+/// Finds the stack copies in records of some events.
+#[derive(Debug)]
+pub(crate) struct Copies(Events);
+
+impl Copies {
+    /// `None` when none of the events copies stacks.
+    pub(crate) fn of(events: &Events) -> Option<Copies> {
+        let copies = events.list().iter().any(|event| event.attr.sample_type & sample::STACK_USER != 0);
+        copies.then(|| Copies(events.clone()))
+    }
+
+    /// Where a copy begins in the record that begins so.
+    fn stack_at(&self, bytes: &[u8]) -> Option<usize> {
+        let (head, body) = bytes.split_first_chunk::<8>()?;
+        if u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) != record::SAMPLE {
+            return None;
+        }
+        let list = self.0.list();
+        let event = match list.len() {
+            1 => 0,
+            _ => self.0.by_id(u64::from_ne_bytes(*body.first_chunk()?))?,
+        };
+        Some(8 + list.get(event)?.format.user_stack_at(body)?)
+    }
+}
 
 /// What the session and its workers share.
 #[derive(Debug, Default)]
@@ -77,6 +105,8 @@ pub(crate) struct Worker {
     pub(crate) done: Sender<()>,
     /// Clock of the records; `None`: it cannot be read.
     pub(crate) clockid: Option<i32>,
+    /// Of stack copies only what is stack is handed over; `None`: there are none, or they are wanted as they are.
+    pub(crate) copies: Option<Arc<Copies>>,
     /// Watches CPUs going away: one worker does, with the CPUs that are measured.
     pub(crate) watches: Option<Vec<u32>>,
 }
@@ -211,7 +241,12 @@ impl Worker {
             let mut bytes = self.spare.try_recv().unwrap_or_default();
             bytes.clear();
             let open = &mut self.rings[at];
-            let taken = open.ring.take(&mut bytes, MESSAGE_BYTES);
+            let taken = match &self.copies {
+                None => open.ring.take(&mut bytes, MESSAGE_BYTES),
+                Some(copies) => {
+                    open.ring.take_trimmed(&mut bytes, MESSAGE_BYTES - 65_536, |record| copies.stack_at(record))
+                }
+            };
             if taken.damaged != 0 {
                 let note = format!("ring {} contradicts itself: {} bytes are lost", open.number, taken.damaged);
                 self.send(Message::Note(note))?;
@@ -338,6 +373,7 @@ mod tests {
             spare,
             done: bounded(1).0,
             clockid: Some(clock::MONOTONIC),
+            copies: None,
             watches: None,
         };
         (worker, messages, give_back)

@@ -22,6 +22,8 @@ const DATA_SIZE: usize = std::mem::offset_of!(perf_event_mmap_page, data_size);
 
 /// Size of `struct perf_event_header`.
 const RECORD_HEADER: usize = 8;
+/// Bytes of a record's beginning in which its stack copy is looked for; a call chain has at most 127 words.
+const SHOWN: usize = 4096;
 
 /// Bytes of a page.
 pub fn page_size() -> usize {
@@ -112,18 +114,10 @@ impl Ring {
     /// Appends whole records to `into`, at most `limit` bytes of them (at least one record is always taken), and lets
     /// the kernel write over them.
     pub fn take(&mut self, into: &mut Vec<u8>, limit: usize) -> Taken {
-        let head = self.atomic(HEAD).load(Ordering::Acquire);
-        let available = head.wrapping_sub(self.position);
-        if available == 0 {
-            return Taken::default();
-        }
-        if available > self.size as u64 {
-            // More than fits (or less than nothing): what is in there can be anything. Start again at the head.
-            self.position = head;
-            self.atomic(TAIL).store(head, Ordering::Release);
-            return Taken { damaged: self.size, ..Taken::default() };
-        }
-        let available = available as usize;
+        let available = match self.available() {
+            Ok(available) => available,
+            Err(damaged) => return damaged,
+        };
         let mut taken = Taken::default();
         let mut length = available;
         if available > limit {
@@ -142,6 +136,94 @@ impl Ring {
         self.position = self.position.wrapping_add((length + taken.damaged) as u64);
         self.atomic(TAIL).store(self.position, Ordering::Release);
         taken
+    }
+
+    /// As [`Ring::take`], and of stack copies what is stack. The kernel gives every copy the size that was asked for and says behind it how
+    /// much of it is stack: of 64 KiB mostly a few, and nothing of the rest is touched here. `stack_at` is shown the beginning of a record
+    /// (its first [`SHOWN`] bytes) and says where a copy begins in it. One that the stack filled stays as it is; any other becomes one
+    /// that asked for a word more than there is, so that who unwinds it knows which of the two it was.
+    pub fn take_trimmed(
+        &mut self,
+        into: &mut Vec<u8>,
+        limit: usize,
+        mut stack_at: impl FnMut(&[u8]) -> Option<usize>,
+    ) -> Taken {
+        let available = match self.available() {
+            Ok(available) => available,
+            Err(damaged) => return damaged,
+        };
+        let before = into.len();
+        let mut done = 0;
+        while done < available && into.len() - before < limit {
+            let Some(size) = self.record_size(self.position.wrapping_add(done as u64), available - done) else { break };
+            let start = into.len();
+            let shown = size.min(SHOWN);
+            self.copy(self.position.wrapping_add(done as u64), shown, into);
+            let at = stack_at(&into[start..]);
+            if at.and_then(|at| self.trimmed(done, size, at, start, into)).is_none() {
+                self.copy(self.position.wrapping_add((done + shown) as u64), size - shown, into);
+            }
+            done += size;
+        }
+        let mut taken = Taken { bytes: done, left: available - done, damaged: 0 };
+        if done == 0 {
+            (taken.left, taken.damaged) = (0, available);
+        }
+        self.position = self.position.wrapping_add((done + taken.damaged) as u64);
+        self.atomic(TAIL).store(self.position, Ordering::Release);
+        taken
+    }
+
+    /// Puts a record of `size` bytes in place of its beginning, which is in `into` from `start` on: without what is no stack in the
+    /// copy that begins at `at`. `None`: there is nothing to leave out.
+    fn trimmed(&self, done: usize, size: usize, at: usize, start: usize, into: &mut Vec<u8>) -> Option<()> {
+        let from = |at: usize| self.position.wrapping_add((done + at) as u64);
+        let word = |at: usize| {
+            let fits = at.checked_add(8)? <= size;
+            fits.then(|| usize::try_from(self.number(from(at))).ok())?
+        };
+        let asked = word(at)?;
+        let end = at.checked_add(8)?.checked_add(asked)?;
+        let stack = word(end)?;
+        let kept = stack.checked_add(15)? & !7;
+        if kept >= asked || into.len() - start < at {
+            return None;
+        }
+        let record = u16::try_from(size - (asked - kept)).ok()?;
+        into.truncate(start + at);
+        into[start + 6..start + 8].copy_from_slice(&record.to_ne_bytes());
+        into.extend_from_slice(&(kept as u64).to_ne_bytes());
+        self.copy(from(at + 8), stack, into);
+        into.resize(into.len() + kept - stack, 0);
+        self.copy(from(end), size - end, into);
+        Some(())
+    }
+
+    /// The 8 bytes at a position.
+    fn number(&self, position: u64) -> u64 {
+        let mut bytes = [0; 8];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let at = position.wrapping_add(at as u64) as usize & (self.size - 1);
+            // SAFETY: `at` is below `size`: inside the data area.
+            *byte = unsafe { self.data_pointer().add(at).read_volatile() };
+        }
+        u64::from_ne_bytes(bytes)
+    }
+
+    /// How many bytes can be taken; `Err`: none, or the ring contradicts itself, and what is in it is gone.
+    fn available(&mut self) -> Result<usize, Taken> {
+        let head = self.atomic(HEAD).load(Ordering::Acquire);
+        let available = head.wrapping_sub(self.position);
+        if available > self.size as u64 {
+            // More than fits (or less than nothing): what is in there can be anything. Start again at the head.
+            self.position = head;
+            self.atomic(TAIL).store(head, Ordering::Release);
+            return Err(Taken { damaged: self.size, ..Taken::default() });
+        }
+        match available as usize {
+            0 => Err(Taken::default()),
+            available => Ok(available),
+        }
     }
 
     /// Length of the longest run of whole records from the position on that is at most `limit`, one record at least;
@@ -274,6 +356,74 @@ mod tests {
         bytes[4..6].copy_from_slice(&0u16.to_ne_bytes());
         bytes[6..8].copy_from_slice(&size.to_ne_bytes());
         bytes
+    }
+
+    /// A record of `before` bytes, a stack copy of `asked` bytes of which `stack` are stack, and a word behind it.
+    fn with_copy(before: usize, asked: usize, stack: usize) -> Vec<u8> {
+        let mut bytes = record(7, (before + 8 + asked + 8 + 8) as u16);
+        bytes[before..before + 8].copy_from_slice(&(asked as u64).to_ne_bytes());
+        bytes[before + 8..before + 8 + stack].fill(9);
+        bytes[before + 8 + stack..before + 8 + asked].fill(0);
+        let end = before + 8 + asked;
+        bytes[end..end + 8].copy_from_slice(&(stack as u64).to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn stack_copies_lose_what_is_no_stack_across_the_wrap() {
+        let mut ring = Ring::plain(32).unwrap();
+        let kinds = [
+            (with_copy(32, 60 << 10, 41), Some(32), with_copy(32, 56, 41)),
+            (with_copy(32, 4096, 0), Some(32), with_copy(32, 8, 0)),
+            (with_copy(40, 64, 64), Some(40), with_copy(40, 64, 64)),
+            (with_copy(40, 64, 57), Some(40), with_copy(40, 64, 57)),
+            (with_copy(40, 64, 48), Some(40), with_copy(40, 56, 48)),
+            (with_copy(24, 8000, 7000), None, with_copy(24, 8000, 7000)),
+            (record(3, 8), None, record(3, 8)),
+        ];
+        let mut got = Vec::new();
+        for round in 0..500 {
+            let (mut wanted, mut sent) = (Vec::new(), 0);
+            for (kind, (given, _, kept)) in kinds.iter().enumerate() {
+                if round % (kind + 1) == 0 {
+                    assert!(ring.produce(given));
+                    wanted.extend_from_slice(kept);
+                    sent += given.len();
+                }
+            }
+            got.clear();
+            let at = |shown: &[u8]| kinds.iter().find(|(given, ..)| given.starts_with(shown)).and_then(|kind| kind.1);
+            let taken = ring.take_trimmed(&mut got, usize::MAX, at);
+            assert_eq!((taken.bytes, taken.left, taken.damaged), (sent, 0, 0));
+            assert!(got == wanted, "round {round}");
+        }
+        assert_eq!(ring.word(TAIL), ring.word(HEAD));
+    }
+
+    #[test]
+    fn lying_stack_copies_stay_as_they_are() {
+        for (at, asked) in
+            [(32, u64::MAX), (32, u64::MAX - 40), (32, 1 << 20), (32, 72), (4000, 8), (usize::MAX - 3, 8)]
+        {
+            let mut ring = Ring::plain(2).unwrap();
+            let mut bytes = record(0xff, 96);
+            bytes[32..40].copy_from_slice(&asked.to_ne_bytes());
+            assert!(ring.produce(&bytes) && ring.produce(&record(1, 64)));
+            let mut got = Vec::new();
+            let taken = ring.take_trimmed(&mut got, 10, |_| Some(at));
+            assert_eq!((taken.bytes, taken.left, taken.damaged), (96, 64, 0));
+            assert_eq!(got, bytes);
+        }
+        // A record of an impossible size ends what can be taken.
+        let mut ring = Ring::plain(1).unwrap();
+        let mut bad = record(1, 64);
+        bad[6..8].copy_from_slice(&4u16.to_ne_bytes());
+        assert!(ring.produce(&record(1, 64)) && ring.produce(&bad));
+        let mut got = Vec::new();
+        let taken = ring.take_trimmed(&mut got, usize::MAX, |_| None);
+        assert_eq!((taken.bytes, taken.left, taken.damaged), (64, 64, 0));
+        let taken = ring.take_trimmed(&mut got, usize::MAX, |_| None);
+        assert_eq!((taken.bytes, taken.left, taken.damaged, got.len()), (0, 0, 64, 64));
     }
 
     fn set(ring: &Ring, at: usize, value: u64) {

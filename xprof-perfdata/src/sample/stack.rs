@@ -35,7 +35,32 @@ impl SampleFormat {
         self.parts(body).ok()
     }
 
+    /// Where the stack copy of a SAMPLE's body begins, with its size; of the body only what lies before it is needed. `None` when that
+    /// ends inside a field, and when the format has no copy.
+    pub fn user_stack_at(&self, body: &[u8]) -> Option<usize> {
+        if self.sample_type & sample::STACK_USER == 0 {
+            return None;
+        }
+        self.before_stack(body).ok().map(|(parts, _)| parts.regs_at.end)
+    }
+
     fn parts<'a>(&self, body: &'a [u8]) -> Result<UserStack<'a>, Short> {
+        let (mut parts, mut skim) = self.before_stack(body)?;
+        if self.sample_type & sample::STACK_USER != 0 {
+            let mut len = 0;
+            skim.u64(&mut len)?;
+            let whole = skim.take(len)?;
+            let mut copied = 0;
+            skim.u64_if(len != 0, &mut copied)?;
+            parts.asked = whole.len();
+            parts.stack = whole.get(..usize::try_from(copied).map_err(|_| Short)?).unwrap_or(whole);
+        }
+        parts.stack_at.end = skim.position();
+        Ok(parts)
+    }
+
+    /// All but the stack copy, and what is left to decode.
+    fn before_stack<'a>(&self, body: &'a [u8]) -> Result<(UserStack<'a>, Decoder<'a, true>), Short> {
         let mut skim = Decoder::<true>::new(body, 0, self.order);
         let mut sample = Sample::default();
         let words = |bytes| Callchain::of_bytes(bytes, self.order);
@@ -60,19 +85,9 @@ impl SampleFormat {
             }
         }
         let regs_at = regs_at..skim.position();
-        let mut stack: &[u8] = &[];
-        let mut asked = 0;
-        if self.sample_type & sample::STACK_USER != 0 {
-            let mut len = 0;
-            skim.u64(&mut len)?;
-            let whole = skim.take(len)?;
-            let mut copied = 0;
-            skim.u64_if(len != 0, &mut copied)?;
-            asked = whole.len();
-            stack = whole.get(..usize::try_from(copied).map_err(|_| Short)?).unwrap_or(whole);
-        }
-        let stack_at = regs_at.end..skim.position();
-        Ok(UserStack { chain_at, chain: words(chain), regs_at, abi, regs: words(regs), stack_at, stack, asked })
+        let stack_at = regs_at.end..regs_at.end;
+        let (chain, regs) = (words(chain), words(regs));
+        Ok((UserStack { chain_at, chain, regs_at, abi, regs, stack_at, stack: &[], asked: 0 }, skim))
     }
 }
 
@@ -121,6 +136,11 @@ mod tests {
             assert_eq!(parts.regs_at, parts.stack_at.start - 32..parts.stack_at.start);
             assert_eq!(parts.stack_at.len(), 80);
             assert_eq!(body.len() - parts.stack_at.end, 8, "the weight");
+            let start = parts.stack_at.start;
+            assert_eq!((format.user_stack_at(&body), format.user_stack_at(&body[..start])), (Some(start), Some(start)));
+            assert_eq!(format.user_stack_at(&body[..start - 1]), None);
+            let without = SampleFormat { sample_type: format.sample_type & !sample::STACK_USER, ..format.clone() };
+            assert_eq!(without.user_stack_at(&body), None);
             for cut in 0..parts.stack_at.end {
                 assert!(format.user_stack(&body[..cut]).is_none(), "{cut}");
             }

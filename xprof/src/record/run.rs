@@ -92,6 +92,9 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
             eprintln!("xprof: all code that is there keeps frame pointers: stacks are taken by these");
         }
     }
+    if live {
+        mended::stacks(&Machine::here(), plan);
+    }
     let mut session = backend(&recording.backend, &recording.plan).open(&recording.plan)?;
     let machine = Machine::here();
     let mut notes = session.describe().notes.clone();

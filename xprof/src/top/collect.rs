@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
 use xprof_backend::machine::Machine;
+use xprof_backend::native::mended;
 use xprof_backend::plan::{Plan, Target};
 use xprof_backend::{Message, Session, proc};
 use xprof_perfdata::feature::Features;
@@ -140,9 +141,12 @@ impl Clock {
 
 impl Collector {
     /// Opens a session and lets it run.
-    pub(crate) fn start(wanted: Wanted<'_>) -> anyhow::Result<Collector> {
-        let Wanted { plan, naming, .. } = &wanted;
+    pub(crate) fn start(mut wanted: Wanted<'_>) -> anyhow::Result<Collector> {
         let machine = Machine::here();
+        if is_here(wanted.backend) {
+            mended::stacks(&machine, &mut wanted.plan);
+        }
+        let Wanted { plan, naming, .. } = &wanted;
         let mut features = match wanted.backend {
             BackendChoice::Replay(path) => input::open(path)?.description().features.clone(),
             BackendChoice::Simulated(_) => Features::default(),

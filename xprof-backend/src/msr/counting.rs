@@ -2,6 +2,7 @@
 //!
 //! Only events that every family has under some code; anything else is given as the family's own select value.
 
+use super::tables::perfmon;
 use super::{Entry, Kind, Rearm, Table};
 
 /// An event that every family can count.
@@ -77,7 +78,9 @@ pub mod netburst {
 }
 
 /// Select codes of the named events (unit mask 15:8, event 7:0).
-pub fn code(rearm: Rearm, event: Counted) -> Option<u64> {
+pub fn code(table: &Table, event: Counted) -> Option<u64> {
+    // Core Solo and Core Duo interrupt as a Pentium M does, and count the architectural events.
+    let rearm = if std::ptr::eq(table.family, &perfmon::V1) { Rearm::Perfmon } else { table.family.rearm };
     Some(match (event, rearm) {
         (Counted::Raw(code), _) => code & select::EVENT,
         (_, Rearm::NetBurst | Rearm::Pmuv3) => return None,
@@ -151,7 +154,7 @@ pub fn program(table: &Table, events: &[Setup]) -> Option<Program> {
             let msr = table.address(Kind::Select, counter)?;
             // P6 and Pentium M have EN in EVNTSEL0 alone, where it starts all counters: it is reserved in the others.
             let enable = select::EN & !table.find(super::Class::Perf, msr)?.row.reserved;
-            let mut value = code(rearm, setup.event)? | enable;
+            let mut value = code(table, setup.event)? | enable;
             value |= if setup.user { select::USR } else { 0 };
             value |= if setup.kernel { select::OS } else { 0 };
             value |= if setup.period.is_some() { select::INT } else { 0 };
@@ -174,4 +177,20 @@ pub fn program(table: &Table, events: &[Setup]) -> Option<Program> {
         }
     }
     Some(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::msr::Limits;
+    use crate::msr::tables::p6;
+
+    #[test]
+    fn core_counts_the_architectural_cycles_and_a_pentium_m_its_own() {
+        let limits = Limits { general: 2, fixed: 0, general_width: 40, fixed_width: 0 };
+        let code_of = |family, event| code(&Table { family, limits }, event);
+        assert_eq!(code_of(&perfmon::V1, Counted::Cycles), Some(0x3c));
+        assert_eq!(code_of(&perfmon::V1, Counted::Misses), Some(0x412e));
+        assert_eq!(code_of(&p6::PENTIUM_M, Counted::Cycles), Some(0x79));
+    }
 }

@@ -201,7 +201,8 @@ impl Hardware {
                     let own = select.and_then(|msr| self.table.find(Class::Perf, msr));
                     let on = if own.is_some_and(|own| own.row.reserved & select::EN == 0) { control } else { selected };
                     let code = control & select::EVENT;
-                    let named = Counted::NAMED.iter().position(|&event| counting::code(rearm, event) == Some(code));
+                    let named =
+                        Counted::NAMED.iter().position(|&event| counting::code(&self.table, event) == Some(code));
                     let Some(event) = named else { continue };
                     if on & select::EN == 0 || global.is_some_and(|global| global >> counter & 1 == 0) {
                         continue;

@@ -7,8 +7,11 @@
 //! * DEBUG is a PV domain's, LOCAL: the address masks of its vCPUs.
 //! * What Xen cannot confine to the domain that is named is `EOPNOTSUPP`.
 //!
+//! [`count`]: counting with the registers that Xen lends a PV dom0.
+//!
 //! What is changed is written down first ([`journal`]) and taken back when the handle goes.
 
+pub mod count;
 pub mod journal;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ pub(crate) enum Call {
     Irq,
 }
 
-/// Whose registers count, for `xprof stat`.
+/// Whose registers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum BackendChoice {
     /// perf's counters behind the CPU's register addresses.
@@ -38,29 +38,8 @@ pub(crate) enum BackendChoice {
     Msr,
     /// The simulated machine.
     Simulated(Simulated),
-}
-
-/// Whose registers.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum RegistersChoice {
-    /// As of [`BackendChoice`].
-    Native,
-    /// As of [`BackendChoice`].
-    Msr,
-    /// As of [`BackendChoice`].
-    Simulated(Simulated),
     /// Xen, from dom0.
     Xen,
-}
-
-impl From<BackendChoice> for RegistersChoice {
-    fn from(choice: BackendChoice) -> RegistersChoice {
-        match choice {
-            BackendChoice::Native => RegistersChoice::Native,
-            BackendChoice::Msr => RegistersChoice::Msr,
-            BackendChoice::Simulated(simulated) => RegistersChoice::Simulated(simulated),
-        }
-    }
 }
 
 /// The vPMU's mode that LOCAL stands for, by Linux's word.
@@ -129,8 +108,8 @@ pub(crate) struct Options {
     #[arg(value_name = "REG[=VALUE]")]
     pub(crate) registers: Vec<String>,
     /// Whose registers: native (perf's counters), msr (/dev/cpu/N/msr), simulated[:OPTION=VALUE,..], xen
-    #[arg(long, value_name = "BACKEND", value_parser = registers, default_value = "native")]
-    pub(crate) backend: RegistersChoice,
+    #[arg(long, value_name = "BACKEND", value_parser = backend, default_value = "native")]
+    pub(crate) backend: BackendChoice,
     /// Class of the registers [default: perf; for classes: both]
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Option<ClassChoice>,
@@ -169,25 +148,17 @@ pub(crate) struct Options {
     pub(crate) journals: Option<PathBuf>,
 }
 
-/// `native`, `msr`, `simulated[:OPTION=VALUE,..]`: what counts.
+/// `native`, `msr`, `xen`, `simulated[:OPTION=VALUE,..]`.
 pub(crate) fn backend(text: &str) -> Result<BackendChoice, String> {
     match text {
         "native" => Ok(BackendChoice::Native),
         "msr" => Ok(BackendChoice::Msr),
         "simulated" => Ok(BackendChoice::Simulated(Simulated::default())),
-        "xen" => Err("Xen gives dom0 no counters by themselves: in a PV dom0 with a vPMU, native counts".into()),
+        "xen" => Ok(BackendChoice::Xen),
         _ => match text.split_once(':') {
             Some(("simulated", options)) => options.parse().map(BackendChoice::Simulated),
-            _ => Err("native, msr or simulated[:OPTION=VALUE,..]".into()),
+            _ => Err("native, msr, xen or simulated[:OPTION=VALUE,..]".into()),
         },
-    }
-}
-
-/// The same, or `xen`.
-fn registers(text: &str) -> Result<RegistersChoice, String> {
-    match text {
-        "xen" => Ok(RegistersChoice::Xen),
-        _ => backend(text).map(RegistersChoice::from),
     }
 }
 

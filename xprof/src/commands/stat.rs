@@ -73,7 +73,8 @@ pub(crate) struct Options {
     /// The lines of `perf stat -j`: one object for each count
     #[arg(short, long = "json-output", conflicts_with = "format")]
     pub(crate) json_lines: bool,
-    /// What counts: native (perf), msr (the registers of whole CPUs, through /dev/cpu/N/msr), simulated[:OPTION=VALUE,..]
+    /// What counts: native (perf), msr (the registers of whole CPUs, through /dev/cpu/N/msr), xen (those that the vPMU lends a PV dom0
+    /// with one pinned vCPU for each pCPU; -C and -A are pCPUs), simulated[:OPTION=VALUE,..]
     #[arg(long, value_name = "BACKEND", value_parser = backend, default_value = "native")]
     pub(crate) backend: BackendChoice,
     /// Form of the output

@@ -21,7 +21,7 @@ use xprof_backend::sys::signal::{self, Signal, Signals};
 use xprof_backend::xen;
 
 use crate::Global;
-use crate::commands::msr::{Call, Options, RegistersChoice};
+use crate::commands::msr::{BackendChoice, Call, Options};
 use crate::exit::Failure;
 use crate::remedy;
 use crate::terminal::Output;
@@ -82,12 +82,12 @@ impl Handle {
     }
 }
 
-fn name(backend: &RegistersChoice) -> &'static str {
+fn name(backend: &BackendChoice) -> &'static str {
     match backend {
-        RegistersChoice::Native => "native",
-        RegistersChoice::Msr => "msr",
-        RegistersChoice::Simulated(_) => "simulated",
-        RegistersChoice::Xen => "xen",
+        BackendChoice::Native => "native",
+        BackendChoice::Msr => "msr",
+        BackendChoice::Simulated(_) => "simulated",
+        BackendChoice::Xen => "xen",
     }
 }
 
@@ -106,7 +106,7 @@ fn family(options: &Options) -> Result<Option<Table>, Failure> {
         let names: Vec<&str> = tables::FAMILIES.iter().map(|family| family.name).collect();
         Failure::usage(format!("--family: there is no {name:?}; the families are {}", names.join(", ")))
     })?;
-    if !matches!((options.call, &options.backend), (Call::Classes, _) | (Call::Read, RegistersChoice::Msr)) {
+    if !matches!((options.call, &options.backend), (Call::Classes, _) | (Call::Read, BackendChoice::Msr)) {
         return Err(Failure::usage("--family: another table is for looking at: classes, or read with --backend msr"));
     }
     Ok(Some(Table { family, limits: Limits::NONE }))
@@ -116,13 +116,13 @@ fn family(options: &Options) -> Result<Option<Table>, Failure> {
 fn check(options: &Options) -> anyhow::Result<()> {
     let machine = Machine::here();
     match &options.backend {
-        RegistersChoice::Native | RegistersChoice::Msr if options.vcpu.is_some() => {
+        BackendChoice::Native | BackendChoice::Msr if options.vcpu.is_some() => {
             Err(Failure::usage("--vcpu: this machine has CPUs alone: --cpu N").into())
         }
-        RegistersChoice::Native if !machine.online_cpus().contains(&options.cpu) => {
+        BackendChoice::Native if !machine.online_cpus().contains(&options.cpu) => {
             Err(xprof_backend::Error::NoTarget { what: format!("CPU {}", options.cpu) }.into())
         }
-        RegistersChoice::Simulated(simulated) => {
+        BackendChoice::Simulated(simulated) => {
             let domains = simulated.by_hand()?.domains();
             if !domains.contains(&DomId(options.domain)) {
                 let all: Vec<String> = domains.iter().map(|domain| domain.0.to_string()).collect();
@@ -146,9 +146,9 @@ fn check(options: &Options) -> anyhow::Result<()> {
 fn open(options: &Options, by_hand: Option<Table>) -> anyhow::Result<Handle> {
     check(options)?;
     Ok(match &options.backend {
-        RegistersChoice::Native => Handle::Native(registers::Registers::of_cpu(&Native::new(), options.cpu)),
-        RegistersChoice::Msr => Handle::Msr(devices::Registers::open_at(&places(options), options.cpu, by_hand)?),
-        RegistersChoice::Simulated(simulated) => {
+        BackendChoice::Native => Handle::Native(registers::Registers::of_cpu(&Native::new(), options.cpu)),
+        BackendChoice::Msr => Handle::Msr(devices::Registers::open_at(&places(options), options.cpu, by_hand)?),
+        BackendChoice::Simulated(simulated) => {
             let machine = simulated.by_hand()?;
             let on = match options.scope.into() {
                 Scope::Global => On::Cpu(options.cpu),
@@ -158,7 +158,7 @@ fn open(options: &Options, by_hand: Option<Table>) -> anyhow::Result<Handle> {
             let of = machine.handle(caller);
             Handle::Simulated { machine, caller, of, cpu: options.cpu }
         }
-        RegistersChoice::Xen => Handle::Xen(Box::new(vpmu::open(options)?)),
+        BackendChoice::Xen => Handle::Xen(Box::new(vpmu::open(options)?)),
     })
 }
 
@@ -169,8 +169,8 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
     if options.call == Call::Classes {
         let table = match (&options.backend, by_hand) {
             (_, Some(table)) => table,
-            (RegistersChoice::Simulated(_), None) => open(options, None)?.table(),
-            (RegistersChoice::Xen, None) => xen::msr::Registers::table(),
+            (BackendChoice::Simulated(_), None) => open(options, None)?.table(),
+            (BackendChoice::Xen, None) => xen::msr::Registers::table(),
             _ => msr::cpu::table(),
         };
         let text = print::classes(&table, options.class.map(Into::into), options.format);
@@ -194,7 +194,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> anyhow::Result<ExitCode
         handle.allocate(class, domain, options.scope.into())?;
         if !global.quiet {
             let scope = format!("{:?}", options.scope).to_uppercase();
-            println!("allocate: {domain} has the {} class {scope} while this runs", print::class_name(class));
+            println!("allocate: {domain} had the {} class {scope}, until this ended", print::class_name(class));
         }
         return Ok(ExitCode::SUCCESS);
     }

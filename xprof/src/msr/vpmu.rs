@@ -14,17 +14,14 @@ use xprof_backend::xen::msr::{Place, Registers};
 
 use super::{LOOK, print};
 use crate::Global;
-use crate::commands::msr::{Call, Options, RegistersChoice, VpmuMode};
+use crate::commands::msr::{BackendChoice, Call, Options, VpmuMode};
 use crate::commands::report::OutputFormat;
 use crate::terminal::Output;
 
 /// True where `--vpmu-mode` means something.
 pub(super) fn is_local(options: &Options) -> bool {
     let is_local = Scope::from(options.scope) == Scope::Local;
-    options.call == Call::Allocate
-        && options.backend == RegistersChoice::Xen
-        && class(options) == Class::Perf
-        && is_local
+    options.call == Call::Allocate && options.backend == BackendChoice::Xen && class(options) == Class::Perf && is_local
 }
 
 fn class(options: &Options) -> Class {

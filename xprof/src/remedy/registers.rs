@@ -9,7 +9,7 @@ use xprof_backend::sys::xen::on_xen;
 use xprof_backend::xen::msr::vpmu::Absent;
 
 use super::{Advice, advice, errno};
-use crate::commands::msr::RegistersChoice;
+use crate::commands::msr::BackendChoice;
 
 /// `EUCLEAN`, `ENXIO` of `include/uapi/asm-generic/errno*.h`.
 const UCLEAN: i32 = 117;
@@ -39,6 +39,14 @@ pub(super) fn of_error(machine: &Machine, error: &Error) -> Option<Advice> {
         ),
         Error::Busy { .. } => advice("another program holds these registers", "pgrep -a xprof"),
         Error::Unsupported(what) if what.starts_with("there is no vPMU") => of_vpmu(what),
+        Error::Unsupported(what) if what.starts_with("the vPMU's mode is off") => advice(
+            "whoever set it did not want counters; the mode is the whole host's",
+            "xprof msr allocate --backend xen --scope local   (and this in another terminal meanwhile)",
+        ),
+        Error::Unsupported(what) if what.starts_with("dom0 has ") => advice(
+            "a counter that is set where a vCPU is now counts another pCPU when Xen moves it, and nobody counts where none is",
+            "dom0_vcpus_pin without dom0_max_vcpus on Xen's command line, then reboot the host; or -C with pCPUs that dom0 is pinned to",
+        ),
         Error::Unsupported(what) if what.starts_with("host-wide on Xen") => {
             advice("Xen has one vPMU mode for all domains", "xprof msr allocate --backend xen --domain 0 --scope ..")
         }
@@ -110,17 +118,17 @@ fn of_write(machine: &Machine) -> Option<Advice> {
 }
 
 /// The advice for an entry that was not done.
-pub(crate) fn of_fault(fault: Fault, backend: &RegistersChoice, table: &Table) -> Option<Advice> {
+pub(crate) fn of_fault(fault: Fault, backend: &BackendChoice, table: &Table) -> Option<Advice> {
     match fault {
         Fault::Unknown if table.family.name == "no-pmu" => advice(
             "CPUID offers no performance counters here (most virtual machines have none)",
             "xprof msr read --backend simulated ..   or on the host: counters for the guest (qemu -cpu host,pmu=on)",
         ),
-        Fault::Unknown if *backend == RegistersChoice::Xen => advice(
+        Fault::Unknown if *backend == BackendChoice::Xen => advice(
             "Xen lets dom0 reach few registers, and no counters: those of a PV dom0 are behind native",
             "xprof msr classes --backend xen; xprof msr .. --backend native",
         ),
-        Fault::NotHere if *backend == RegistersChoice::Xen => advice(
+        Fault::NotHere if *backend == BackendChoice::Xen => advice(
             "Xen lets dom0 have the cache monitor's registers where CPU and Xen monitor the cache, and address masks on an AMD \
              CPU that has them (DBEXT)",
             "psr=cmt on Xen's command line; xl psr-hwinfo --cmt",
@@ -132,12 +140,12 @@ pub(crate) fn of_fault(fault: Fault, backend: &RegistersChoice, table: &Table) -
             "the kernel's own perf or its NMI watchdog counts with it",
             "sudo sysctl kernel.nmi_watchdog=0   (and end other profilers: pgrep -a perf)",
         ),
-        Fault::Refused if *backend == RegistersChoice::Msr => advice(
+        Fault::Refused if *backend == BackendChoice::Msr => advice(
             "the CPU refused the access (#GP): it does not have this register, or the hypervisor below keeps it",
             "xprof msr classes   (and dmesg | grep -i msr)",
         ),
         Fault::Refused => advice("the kernel refused the event that this would be", "xprof list; dmesg | tail"),
-        Fault::NotHere if *backend == RegistersChoice::Native => advice(
+        Fault::NotHere if *backend == BackendChoice::Native => advice(
             "the kernel keeps this register to itself, or refuses the event to this user",
             "xprof msr .. --backend msr; xprof doctor",
         ),
@@ -196,7 +204,7 @@ mod tests {
             family: xprof_backend::msr::tables::named("perfmon-v2").unwrap(),
             limits: xprof_backend::msr::Limits::NONE,
         };
-        causes.push(of_fault(Fault::Refused, &RegistersChoice::Msr, &table).unwrap().cause);
+        causes.push(of_fault(Fault::Refused, &BackendChoice::Msr, &table).unwrap().cause);
         assert!(causes.last().unwrap().contains("#GP"));
         causes.sort();
         causes.dedup();

@@ -27,7 +27,7 @@ pub(super) fn of(options: &Options, target: &Target) -> anyhow::Result<Vec<Event
     let mut groups = Vec::new();
     if options.events.is_empty() {
         let software = match options.backend {
-            BackendChoice::Msr => TIME_STAMP,
+            BackendChoice::Msr | BackendChoice::Xen => TIME_STAMP,
             BackendChoice::Simulated(_) => "cpu-clock",
             BackendChoice::Native if *target == Target::System => SOFTWARE_OF_CPUS,
             BackendChoice::Native => SOFTWARE,

@@ -24,6 +24,7 @@ use xprof_backend::native::msr::count::Counts;
 use xprof_backend::plan::Target;
 use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal, Signals};
+use xprof_backend::xen::msr::count::Lent;
 
 use crate::Global;
 use crate::commands::msr::BackendChoice;
@@ -131,6 +132,7 @@ fn once(
     let mut counting = match &options.backend {
         BackendChoice::Native => Counters::open(&Native::new(), &plan)?,
         BackendChoice::Msr => Counters::open(&Counts::default(), &plan)?,
+        BackendChoice::Xen => Counters::open(&Lent::default(), &plan)?,
         BackendChoice::Simulated(simulated) => Counters::open(simulated, &plan)?,
     };
     for note in counting.notes() {

@@ -12,7 +12,7 @@ use super::{Places, Registers, cpus};
 use crate::counters::{Count, CountPlan, Counter, Counters, Counting};
 use crate::event::EventSpec;
 use crate::msr::counting::{self, Counted, Setup};
-use crate::msr::{Class, Contract, DomId, Entry, Scope};
+use crate::msr::{Class, Contract, DomId, Entry, Scope, Table};
 use crate::plan::Target;
 use crate::{Error, Result, msr};
 
@@ -25,6 +25,21 @@ const TSC: u32 = 0x10;
 pub struct Counts {
     /// Where the devices are.
     pub places: Places,
+    /// The table of every CPU; `None`: its own.
+    pub table: Option<Table>,
+    /// The CPUs, and what they are called; `None`: those of the plan, or all that have a device.
+    pub cpus: Option<Vec<Place>>,
+    /// What is to be said of the counts.
+    pub notes: Vec<String>,
+}
+
+/// A CPU, and the number that its counts are shown under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The system's number.
+    pub cpu: u32,
+    /// The number that is shown.
+    pub shown: u32,
 }
 
 /// What an event is on registers.
@@ -83,7 +98,7 @@ struct MsrCounting {
 
 impl Counters for Counts {
     fn open(&self, plan: &CountPlan) -> Result<Box<dyn Counting>> {
-        let mut notes = Vec::new();
+        let mut notes = self.notes.clone();
         match &plan.target {
             Target::System => {}
             Target::Command(_) => {
@@ -100,14 +115,16 @@ impl Counters for Counts {
             let refusal = found.is_none().then(|| "the registers have no such event".to_owned());
             counters.push(Counter { name: spec.name.clone(), hardware: true, refusal, group });
         }
-        let list = match &plan.cpus {
-            Some(list) => list.clone(),
-            None => cpus(&self.places)?,
+        let same = |list: Vec<u32>| list.into_iter().map(|cpu| Place { cpu, shown: cpu }).collect();
+        let list: Vec<Place> = match (&self.cpus, &plan.cpus) {
+            (Some(list), _) => list.clone(),
+            (None, Some(list)) => same(list.clone()),
+            (None, None) => same(cpus(&self.places)?),
         };
         // Which of them fit is the first CPU's word; another CPU of another kind may refuse on its own.
         let mut opened = Vec::new();
-        for &cpu in &list {
-            opened.push(pinned(&self.places, cpu, wanted.iter().map(|(_, what)| *what).collect())?);
+        for &place in &list {
+            opened.push(pinned(&self.places, place, self.table, wanted.iter().map(|(_, what)| *what).collect())?);
         }
         let mut counted = Vec::new();
         for (at, (counter, _)) in wanted.iter().enumerate() {
@@ -129,12 +146,13 @@ impl Counters for Counts {
 type Refusals = Vec<Option<String>>;
 
 /// Starts a CPU's thread; it has programmed what it can, and nothing counts yet.
-fn pinned(places: &Places, cpu: u32, wanted: Vec<What>) -> Result<(Pinned, Refusals)> {
+fn pinned(places: &Places, place: Place, table: Option<Table>, wanted: Vec<What>) -> Result<(Pinned, Refusals)> {
     let (ask, asked) = channel();
     let (tell, answer) = channel();
     let (ready, opened) = channel();
     let places = places.clone();
-    let run = move || match Programmed::open(&places, cpu, &wanted) {
+    let Place { cpu, shown } = place;
+    let run = move || match Programmed::open(&places, cpu, table, &wanted) {
         Err(error) => drop(ready.send(Err(error))),
         Ok((mut programmed, refusals)) => {
             let _ = ready.send(Ok(refusals));
@@ -153,7 +171,7 @@ fn pinned(places: &Places, cpu: u32, wanted: Vec<What>) -> Result<(Pinned, Refus
     let thread = thread::Builder::new().name(name).spawn(run).map_err(|e| Error::os("start a thread", e))?;
     let lost = || Error::Other(format!("the thread of CPU {cpu} ended"));
     let refusals = opened.recv().map_err(|_| lost())??;
-    Ok((Pinned { cpu, ask: Some(ask), answer, thread: Some(thread) }, refusals))
+    Ok((Pinned { cpu: shown, ask: Some(ask), answer, thread: Some(thread) }, refusals))
 }
 
 /// A CPU's counters, in its own thread.
@@ -168,8 +186,8 @@ struct Programmed {
 }
 
 impl Programmed {
-    fn open(places: &Places, cpu: u32, wanted: &[What]) -> msr::Result<(Programmed, Refusals)> {
-        let mut registers = Registers::open_at(places, cpu, None)?;
+    fn open(places: &Places, cpu: u32, table: Option<Table>, wanted: &[What]) -> msr::Result<(Programmed, Refusals)> {
+        let mut registers = Registers::open_at(places, cpu, table)?;
         registers.allocate(Class::Perf, DomId::ZERO, Scope::Local)?;
         let table = *registers.table();
         let mut refusals: Refusals = vec![None; wanted.len()];
@@ -321,7 +339,7 @@ mod tests {
         let events = vec![lone(spec("page-faults", event_type::SOFTWARE, 2)), lone(spec("msr/tsc/", 99, 0))];
         let plan = CountPlan { events, target: Target::System, cpus: None, inherit: true };
         set(1000);
-        let mut counting = Counts { places: places.clone() }.open(&plan).unwrap();
+        let mut counting = Counts { places: places.clone(), ..Counts::default() }.open(&plan).unwrap();
         assert!(counting.counters()[0].refusal.is_some() && counting.counters()[1].refusal.is_none());
         set(5000);
         counting.enable(true).unwrap();

@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use super::abi::{
-    self, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PmuParams, ResourceCall, ResourceEntry, SymbolCall,
-    Sysctl, TraceCall, VcpuContextCall, VcpuMsr, VcpuMsrsCall,
+    self, AffinityCall, DomainInfoEntry, DomainListCall, Domctl, MulticallEntry, PhysInfo, PmuParams, ResourceCall,
+    ResourceEntry, SymbolCall, Sysctl, TraceCall, VcpuContextCall, VcpuMsr, VcpuMsrsCall,
 };
 use super::abi::{domctl, hypercall, platform, sysctl};
 use super::gate::Gate;
@@ -27,6 +27,9 @@ pub(crate) struct Told {
     pub(super) unpaused: Vec<u16>,
     pub(crate) pmu: Pmu,
     pub(crate) trace: super::trace::tests::Buffers,
+    pub(crate) pcpus: u32,
+    /// The pCPUs that each vCPU of dom0 may run on; none: Xen does not say.
+    pub(crate) pins: Vec<Vec<u32>>,
 }
 
 /// The vPMU and the registers that a stand-in has.
@@ -270,7 +273,15 @@ impl Fake {
                 call.body[0] = 64;
                 Ok(0)
             }
-            domctl::AFFINITY => refused(libc::EPERM),
+            domctl::AFFINITY => {
+                // SAFETY: the body of this command.
+                let body = unsafe { &*(&raw const call.body).cast::<AffinityCall>() };
+                let Some(list) = told.pins.get(body.vcpu as usize) else { return refused(libc::EPERM) };
+                let bits = list.iter().fold(0u8, |bits, cpu| bits | 1 << cpu);
+                // SAFETY: the buffer has room for the bits that it asks for.
+                unsafe { (body.hard.bits as *mut u8).write(bits) };
+                Ok(0)
+            }
             other => panic!("domctl {other}"),
         }
     }
@@ -286,6 +297,8 @@ impl Fake {
         if call.command == sysctl::PHYSINFO {
             // max_cpu.
             call.body[1] |= 1 << 32;
+            // SAFETY: the body of this command.
+            unsafe { (*(&raw mut call.body).cast::<PhysInfo>()).cpus = self.told.lock().unwrap().pcpus };
             return Ok(0);
         }
         if call.command == sysctl::TRACE {

@@ -356,6 +356,7 @@ impl Session for NativeSession {
                 done: self.snapshot_done.0.clone(),
                 clockid: self.description.clockid,
                 copies: self.copies.clone(),
+                trimmed: Vec::new(),
                 watches: (at == 0).then(|| self.cpus.clone()),
             };
             let thread = std::thread::Builder::new()

@@ -40,29 +40,39 @@ const NICE: i32 = -10;
 /// How often the list of online CPUs is looked at.
 const CPU_CHECK: Duration = Duration::from_secs(1);
 
+/// Bytes of this process's own stacks that are handed over: its threads use less.
+const OWN_MOST: usize = 8 << 10;
+
 /// Finds the stack copies in records of some events.
 #[derive(Debug)]
-pub(crate) struct Copies(Events);
+pub(crate) struct Copies {
+    events: Events,
+    /// This process.
+    own: u32,
+}
 
 impl Copies {
     /// `None` when none of the events copies stacks.
     pub(crate) fn of(events: &Events) -> Option<Copies> {
         let copies = events.list().iter().any(|event| event.attr.sample_type & sample::STACK_USER != 0);
-        copies.then(|| Copies(events.clone()))
+        copies.then(|| Copies { events: events.clone(), own: std::process::id() })
     }
 
-    /// Where a copy begins in the record that begins so.
-    fn stack_at(&self, bytes: &[u8]) -> Option<usize> {
+    /// Where a copy begins in the record that begins so, and how much of it is wanted. Of a thread's stack the kernel copies what is
+    /// mapped above it too: a recorder that samples itself would be busy with its own copies.
+    fn stack_at(&self, bytes: &[u8]) -> Option<(usize, usize)> {
         let (head, body) = bytes.split_first_chunk::<8>()?;
         if u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) != record::SAMPLE {
             return None;
         }
-        let list = self.0.list();
+        let list = self.events.list();
         let event = match list.len() {
             1 => 0,
-            _ => self.0.by_id(u64::from_ne_bytes(*body.first_chunk()?))?,
+            _ => self.events.by_id(u64::from_ne_bytes(*body.first_chunk()?))?,
         };
-        Some(8 + list.get(event)?.format.user_stack_at(body)?)
+        let event = list.get(event)?;
+        let is_own = event.layout.view(body)?.pid() == self.own;
+        Some((8 + event.format.user_stack_at(body)?, if is_own { OWN_MOST } else { usize::MAX }))
     }
 }
 
@@ -107,6 +117,8 @@ pub(crate) struct Worker {
     pub(crate) clockid: Option<i32>,
     /// Of stack copies only what is stack is handed over; `None`: there are none, or they are wanted as they are.
     pub(crate) copies: Option<Arc<Copies>>,
+    /// Records on their way from a ring, without what is no stack.
+    pub(crate) trimmed: Vec<u8>,
     /// Watches CPUs going away: one worker does, with the CPUs that are measured.
     pub(crate) watches: Option<Vec<u32>>,
 }
@@ -244,7 +256,12 @@ impl Worker {
             let taken = match &self.copies {
                 None => open.ring.take(&mut bytes, MESSAGE_BYTES),
                 Some(copies) => {
-                    open.ring.take_trimmed(&mut bytes, MESSAGE_BYTES - 65_536, |record| copies.stack_at(record))
+                    self.trimmed.clear();
+                    let at = |record: &[u8]| copies.stack_at(record);
+                    let taken = open.ring.take_trimmed(&mut self.trimmed, MESSAGE_BYTES - 65_536, at);
+                    // A buffer that grows step by step touches new memory again and again.
+                    bytes.extend_from_slice(&self.trimmed);
+                    taken
                 }
             };
             if taken.damaged != 0 {
@@ -374,6 +391,7 @@ mod tests {
             done: bounded(1).0,
             clockid: Some(clock::MONOTONIC),
             copies: None,
+            trimmed: Vec::new(),
             watches: None,
         };
         (worker, messages, give_back)

@@ -140,13 +140,13 @@ impl Ring {
 
     /// As [`Ring::take`], and of stack copies what is stack. The kernel gives every copy the size that was asked for and says behind it how
     /// much of it is stack: of 64 KiB mostly a few, and nothing of the rest is touched here. `stack_at` is shown the beginning of a record
-    /// (its first [`SHOWN`] bytes) and says where a copy begins in it. One that the stack filled stays as it is; any other becomes one
-    /// that asked for a word more than there is, so that who unwinds it knows which of the two it was.
+    /// (its first [`SHOWN`] bytes) and says where a copy begins in it and how much of it is wanted (a multiple of 8). One that the stack
+    /// filled stays full; any other becomes one that asked for a word more than there is, so that who unwinds it knows which it was.
     pub fn take_trimmed(
         &mut self,
         into: &mut Vec<u8>,
         limit: usize,
-        mut stack_at: impl FnMut(&[u8]) -> Option<usize>,
+        mut stack_at: impl FnMut(&[u8]) -> Option<(usize, usize)>,
     ) -> Taken {
         let available = match self.available() {
             Ok(available) => available,
@@ -176,7 +176,14 @@ impl Ring {
 
     /// Puts a record of `size` bytes in place of its beginning, which is in `into` from `start` on: without what is no stack in the
     /// copy that begins at `at`. `None`: there is nothing to leave out.
-    fn trimmed(&self, done: usize, size: usize, at: usize, start: usize, into: &mut Vec<u8>) -> Option<()> {
+    fn trimmed(
+        &self,
+        done: usize,
+        size: usize,
+        (at, most): (usize, usize),
+        start: usize,
+        into: &mut Vec<u8>,
+    ) -> Option<()> {
         let from = |at: usize| self.position.wrapping_add((done + at) as u64);
         let word = |at: usize| {
             let fits = at.checked_add(8)? <= size;
@@ -185,7 +192,7 @@ impl Ring {
         let asked = word(at)?;
         let end = at.checked_add(8)?.checked_add(asked)?;
         let stack = word(end)?;
-        let kept = stack.checked_add(15)? & !7;
+        let (stack, kept) = if stack > most { (most, most) } else { (stack, stack.checked_add(15)? & !7) };
         if kept >= asked || into.len() - start < at {
             return None;
         }
@@ -195,7 +202,8 @@ impl Ring {
         into.extend_from_slice(&(kept as u64).to_ne_bytes());
         self.copy(from(at + 8), stack, into);
         into.resize(into.len() + kept - stack, 0);
-        self.copy(from(end), size - end, into);
+        into.extend_from_slice(&(stack as u64).to_ne_bytes());
+        self.copy(from(end + 8), size - end - 8, into);
         Some(())
     }
 
@@ -392,7 +400,9 @@ mod tests {
                 }
             }
             got.clear();
-            let at = |shown: &[u8]| kinds.iter().find(|(given, ..)| given.starts_with(shown)).and_then(|kind| kind.1);
+            let at = |shown: &[u8]| {
+                kinds.iter().find(|(given, ..)| given.starts_with(shown)).and_then(|kind| Some((kind.1?, 1 << 20)))
+            };
             let taken = ring.take_trimmed(&mut got, usize::MAX, at);
             assert_eq!((taken.bytes, taken.left, taken.damaged), (sent, 0, 0));
             assert!(got == wanted, "round {round}");
@@ -410,10 +420,16 @@ mod tests {
             bytes[32..40].copy_from_slice(&asked.to_ne_bytes());
             assert!(ring.produce(&bytes) && ring.produce(&record(1, 64)));
             let mut got = Vec::new();
-            let taken = ring.take_trimmed(&mut got, 10, |_| Some(at));
+            let taken = ring.take_trimmed(&mut got, 10, |_| Some((at, 1 << 20)));
             assert_eq!((taken.bytes, taken.left, taken.damaged), (96, 64, 0));
             assert_eq!(got, bytes);
         }
+        // Less than there is is a full copy of so much.
+        let mut ring = Ring::plain(4).unwrap();
+        assert!(ring.produce(&with_copy(32, 8000, 7000)) && ring.produce(&with_copy(32, 8000, 100)));
+        let mut got = Vec::new();
+        assert_eq!(ring.take_trimmed(&mut got, usize::MAX, |_| Some((32, 256))).left, 0);
+        assert!(got == [with_copy(32, 256, 256), with_copy(32, 112, 100)].concat());
         // A record of an impossible size ends what can be taken.
         let mut ring = Ring::plain(1).unwrap();
         let mut bad = record(1, 64);

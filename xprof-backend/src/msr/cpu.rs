@@ -28,6 +28,30 @@ pub fn table_by(cpuid: &dyn Fn(u32, u32) -> [u32; 4]) -> Table {
     }
 }
 
+/// The table of the counters that Xen's vPMU lends a PV dom0 on this CPU.
+pub fn lent() -> Table {
+    lent_by(&sys::cpuid::leaf)
+}
+
+/// AMD: the four of K7 at their old addresses, which Xen mirrors where a CPU has more (`vpmu_amd.c`, `k7_counters_mirrored`; dom0's Linux
+/// uses the same). CPUID hides them from virtual machines, so that the bare CPU is asked for. Of Intel's CPUID says what Xen lends.
+fn lent_by(cpuid: &dyn Fn(u32, u32) -> [u32; 4]) -> Table {
+    let bare = |leaf: u32, sub: u32| {
+        let mut answer = cpuid(leaf, sub);
+        if leaf == 1 {
+            answer[2] &= !(1 << 31);
+        }
+        answer
+    };
+    let [_, b, c, d] = cpuid(0, 0);
+    match [b, d, c].map(u32::to_le_bytes).as_flattened() {
+        b"AuthenticAMD" | b"HygonGenuine" if amd(&bare).family.name != NO_PMU.name => {
+            Table { family: &amd::F10H, limits: Limits { general: 4, fixed: 0, general_width: 48, fixed_width: 0 } }
+        }
+        _ => table_by(cpuid),
+    }
+}
+
 const NONE: Table =
     Table { family: &NO_PMU, limits: Limits { general: 0, fixed: 0, general_width: 0, fixed_width: 0 } };
 
@@ -187,5 +211,25 @@ mod tests {
         assert_eq!(amd(0xa10f11, six, [3, 6, 0, 0], 0), ("amd-perfmon-v2", 6));
         // QEMU's qemu64 says K8, in a virtual machine, with no counters behind it.
         assert_eq!(amd(0x60fb1, 0, [0; 4], 1 << 31), ("no-pmu", 0));
+    }
+
+    #[test]
+    fn amd_lends_four_counters_at_their_old_addresses() {
+        // Zen as Xen shows it to dom0: in a virtual machine, without PerfCtrExtCore.
+        let zen = |leaf: u32, _| match leaf {
+            0 => [0xd, AMD[0], AMD[1], AMD[2]],
+            1 => [0x0083_0f10, 0, 1 << 31, 0],
+            0x8000_0000 => [0x8000_001f, 0, 0, 0],
+            _ => [0; 4],
+        };
+        assert_eq!((lent_by(&zen).family.name, lent_by(&zen).limits.general), ("amd-10h", 4));
+        // Skylake: Xen caps the version at 3.
+        let skylake = |leaf: u32, _| match leaf {
+            0 => [0x16, INTEL[0], INTEL[1], INTEL[2]],
+            1 => [0x506e3, 0, 1 << 31, 0],
+            0xa => [0x0730_0403, 0, 0, 0x603],
+            _ => [0; 4],
+        };
+        assert_eq!((lent_by(&skylake).family.name, lent_by(&skylake).limits.fixed), ("perfmon-v3", 3));
     }
 }

@@ -47,6 +47,9 @@ pub(super) fn of_error(machine: &Machine, error: &Error) -> Option<Advice> {
             "a counter that is set where a vCPU is now counts another pCPU when Xen moves it, and nobody counts where none is",
             "dom0_vcpus_pin without dom0_max_vcpus on Xen's command line, then reboot the host; or -C with pCPUs that dom0 is pinned to",
         ),
+        Error::Unsupported(what) if what.starts_with("no vCPU of dom0") => {
+            advice("the counters of a pCPU are reached by a vCPU that is there", "xl vcpu-list 0")
+        }
         Error::Unsupported(what) if what.starts_with("host-wide on Xen") => {
             advice("Xen has one vPMU mode for all domains", "xprof msr allocate --backend xen --domain 0 --scope ..")
         }

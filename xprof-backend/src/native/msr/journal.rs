@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::Places;
 use super::device::{self, Device, Msrs};
+use crate::machine::Machine;
 use crate::msr::journal::{self, Outcome};
 use crate::msr::{Class, Error, Kind, Result, Table, cpu};
+use crate::native::mended;
 
 /// A register that was, or is going to be, changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +168,7 @@ impl Left {
     /// # Errors
     /// [`Error::Os`] when a device cannot be opened or the journal not removed.
     pub fn restore(self, places: &Places) -> Result<Vec<(Change, Outcome)>> {
+        let table = if mended::is_needed(&Machine::here()) { cpu::lent() } else { cpu::table() };
         let mut all = Vec::new();
         let mut cpus: Vec<u32> = self.changes.iter().map(|change| change.cpu).collect();
         cpus.sort_unstable();
@@ -174,7 +177,7 @@ impl Left {
             device::pin(number)?;
             let device = Device::open(&places.devices, number)?;
             let of_cpu: Vec<Change> = self.changes.iter().copied().filter(|change| change.cpu == number).collect();
-            all.extend(put_back(&cpu::table(), &of_cpu, |msr| device.read(msr), |msr, value| device.write(msr, value)));
+            all.extend(put_back(&table, &of_cpu, |msr| device.read(msr), |msr, value| device.write(msr, value)));
         }
         if all.iter().all(|(_, outcome)| outcome.is_settled()) {
             fs::remove_file(&self.path)

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 use super::vpmu::{self, Mode, Trap};
 use crate::counters::{CountPlan, Counters, Counting};
-use crate::msr::tables::amd::F10H;
-use crate::msr::{Error, Limits, Rearm, Result, Table, cpu};
+use crate::msr::{Error, Result, cpu};
 use crate::native::msr::Places;
 use crate::native::msr::count::{Counts, Place};
 use crate::sys::xen::Hypervisor;
@@ -25,17 +24,6 @@ pub struct Lent {
 struct Look {
     places: Vec<Place>,
     notes: Vec<String>,
-}
-
-/// The counters of Xen's vPMU. AMD: the four of K7 at their old addresses, which Xen mirrors where a CPU has more (`vpmu_amd.c`,
-/// `k7_counters`, `k7_counters_mirrored`; dom0's Linux uses the same); of Intel's CPUID says what there is, and so does Xen's.
-fn table(of_cpu: Table, leaf: &dyn Fn(u32, u32) -> [u32; 4]) -> Table {
-    let [_, b, c, d] = leaf(0, 0);
-    let is_amd = matches!([b, d, c].map(u32::to_le_bytes).as_flattened(), b"AuthenticAMD" | b"HygonGenuine");
-    match is_amd && matches!(of_cpu.family.rearm, Rearm::Amd) {
-        true => Table { family: &F10H, limits: Limits { general: 4, fixed: 0, general_width: 48, fixed_width: 0 } },
-        false => of_cpu,
-    }
 }
 
 /// Looks at the host: `cpus` are pCPUs that are asked for.
@@ -64,7 +52,7 @@ fn look(xen: &mut Hypervisor, cpus: Option<&[u32]>) -> Result<Look> {
     match cpus {
         Some(asked) => {
             if let Some(missing) = asked.iter().find(|cpu| !there.contains(cpu)) {
-                return Err(Error::NoSuch(format!("a vCPU of dom0 that is pinned to pCPU {missing}")));
+                return Err(Error::Unsupported(format!("no vCPU of dom0 is pinned to pCPU {missing}")));
             }
             let places = places.into_iter().filter(|place| asked.contains(&place.shown)).collect();
             Ok(Look { places, notes })
@@ -93,22 +81,8 @@ fn pinned(xen: &mut Hypervisor) -> Result<Vec<Place>> {
 impl Counters for Lent {
     fn open(&self, plan: &CountPlan) -> crate::Result<Box<dyn Counting>> {
         let Look { places, notes } = look(&mut Hypervisor::open()?, plan.cpus.as_deref())?;
-        let leaf = crate::sys::cpuid::leaf;
-        let lent = lent(&leaf);
-        Counts { places: self.places.clone(), table: Some(lent), cpus: Some(places), notes }.open(plan)
+        Counts { places: self.places.clone(), table: Some(cpu::lent()), cpus: Some(places), notes }.open(plan)
     }
-}
-
-/// The table of the vPMU of a CPU that answers CPUID so. A hypervisor hides AMD's counters from CPUID, so its table is that of the bare CPU.
-fn lent(leaf: &dyn Fn(u32, u32) -> [u32; 4]) -> Table {
-    let bare = |number: u32, sub: u32| {
-        let mut answer = leaf(number, sub);
-        if number == 1 {
-            answer[2] &= !(1 << 31);
-        }
-        answer
-    };
-    table(cpu::table_by(&bare), leaf)
 }
 
 #[cfg(test)]
@@ -151,27 +125,5 @@ mod tests {
         let few = refusal(Some(1), 2, &[&[0]], None);
         assert!(few.contains("1 vCPUs on 2 pCPUs:"), "{few}");
         assert!(refusal(Some(1), 2, &[&[0]], Some(&[1])).contains("pCPU 1"));
-    }
-
-    #[test]
-    fn amd_lends_four_counters_at_their_old_addresses() {
-        let amd = [u32::from_le_bytes(*b"Auth"), u32::from_le_bytes(*b"cAMD"), u32::from_le_bytes(*b"enti")];
-        // Zen as Xen shows it to dom0: in a virtual machine, without PerfCtrExtCore.
-        let zen = |leaf: u32, _| match leaf {
-            0 => [0xd, amd[0], amd[1], amd[2]],
-            1 => [0x0083_0f10, 0, 1 << 31, 0],
-            0x8000_0000 => [0x8000_001f, 0, 0, 0],
-            _ => [0; 4],
-        };
-        assert_eq!((lent(&zen).family.name, lent(&zen).limits.general), ("amd-10h", 4));
-        let intel = [u32::from_le_bytes(*b"Genu"), u32::from_le_bytes(*b"ntel"), u32::from_le_bytes(*b"ineI")];
-        // Skylake: Xen caps the version at 3.
-        let skylake = |leaf: u32, _| match leaf {
-            0 => [0x16, intel[0], intel[1], intel[2]],
-            1 => [0x506e3, 0, 1 << 31, 0],
-            0xa => [0x0730_0403, 0, 0, 0x603],
-            _ => [0; 4],
-        };
-        assert_eq!((lent(&skylake).family.name, lent(&skylake).limits.fixed), ("perfmon-v3", 3));
     }
 }

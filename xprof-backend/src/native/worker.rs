@@ -40,7 +40,7 @@ const NICE: i32 = -10;
 /// How often the list of online CPUs is looked at.
 const CPU_CHECK: Duration = Duration::from_secs(1);
 
-/// Bytes of this process's own stacks that are handed over: its threads use less.
+/// Bytes of the stack of a thread of this process that are handed over: these threads use less.
 const OWN_MOST: usize = 8 << 10;
 
 /// Finds the stack copies in records of some events.
@@ -59,7 +59,7 @@ impl Copies {
     }
 
     /// Where a copy begins in the record that begins so, and how much of it is wanted. Of a thread's stack the kernel copies what is
-    /// mapped above it too: a recorder that samples itself would be busy with its own copies.
+    /// mapped above it too: a recorder that samples its own threads would be busy with their copies.
     fn stack_at(&self, bytes: &[u8]) -> Option<(usize, usize)> {
         let (head, body) = bytes.split_first_chunk::<8>()?;
         if u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) != record::SAMPLE {
@@ -71,7 +71,8 @@ impl Copies {
             _ => self.events.by_id(u64::from_ne_bytes(*body.first_chunk()?))?,
         };
         let event = list.get(event)?;
-        let is_own = event.layout.view(body)?.pid() == self.own;
+        let view = event.layout.view(body)?;
+        let is_own = view.pid() == self.own && view.tid() != self.own;
         Some((8 + event.format.user_stack_at(body)?, if is_own { OWN_MOST } else { usize::MAX }))
     }
 }

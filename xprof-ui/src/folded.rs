@@ -13,37 +13,43 @@
 //! * *depth*: perf shows 127 frames; here all are.
 //! * *names*: those of the symbols themselves (see `xprof_profile::symbols`).
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::ops::Range;
 
 use xprof_profile::profile::{EventStacks, FunctionName, Key, Stacks, Value};
 
 /// Draws the stacks of one event.
 pub fn folded(stacks: &Stacks, event: &EventStacks, out: &mut Vec<u8>) {
     let names: Vec<String> = stacks.functions.iter().map(name).collect();
-    let mut lines: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    // All lines in one piece, and where each lies in it.
+    let mut text: Vec<u8> = Vec::new();
+    let mut lines: Vec<(Range<usize>, u64)> = Vec::with_capacity(event.stacks.len());
     for stack in &event.stacks {
-        let mut line = Vec::new();
+        let from = text.len();
         // Domain and vCPU, where there are any, and the thread.
         for (key, value) in stacks.keys.iter().zip(&stack.values) {
             let outer = match (key, value) {
-                (Key::Domain | Key::Comm, Value::Text(name)) => name.to_string(),
-                (Key::Vcpu, Value::Number(vcpu @ 0..)) => format!("vCPU {vcpu}"),
+                (Key::Domain | Key::Comm, Value::Text(name)) => Cow::Borrowed(&**name),
+                (Key::Vcpu, Value::Number(vcpu @ 0..)) => Cow::Owned(format!("vCPU {vcpu}")),
                 _ => continue,
             };
-            if !line.is_empty() {
-                line.push(b';');
+            if text.len() > from {
+                text.push(b';');
             }
-            line.extend(outer.bytes().map(|b| if matches!(b, b' ' | b';' | 0..0x20 | 0x7f) { b'_' } else { b }));
+            text.extend(outer.bytes().map(|b| if matches!(b, b' ' | b';' | 0..0x20 | 0x7f) { b'_' } else { b }));
         }
         for function in stack.functions.iter().rev() {
-            line.push(b';');
-            line.extend_from_slice(names.get(function.0 as usize).map_or(b"[unknown]", |name| name.as_bytes()));
+            text.push(b';');
+            text.extend_from_slice(names.get(function.0 as usize).map_or(b"[unknown]", |name| name.as_bytes()));
         }
-        let weight = lines.entry(line).or_default();
-        *weight = weight.saturating_add(stack.period);
+        lines.push((from..text.len(), stack.period));
     }
-    for (line, weight) in lines {
-        out.extend_from_slice(&line);
+    lines.sort_unstable_by(|a, b| text[a.0.clone()].cmp(&text[b.0.clone()]));
+    out.reserve(text.len() + lines.len() * 8);
+    for same in lines.chunk_by(|a, b| text[a.0.clone()] == text[b.0.clone()]) {
+        let Some((line, _)) = same.first() else { continue };
+        let weight = same.iter().fold(0u64, |sum, (_, period)| sum.saturating_add(*period));
+        out.extend_from_slice(&text[line.clone()]);
         out.push(b' ');
         out.extend_from_slice(itoa::Buffer::new().format(weight).as_bytes());
         out.push(b'\n');

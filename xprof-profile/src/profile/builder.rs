@@ -15,7 +15,7 @@ use super::cells::{Cell, Cells, Spot, Who};
 use super::chain::{FrameAddr, LinkRegister};
 use super::domains::Origins;
 use super::filter::Filter;
-use super::frames::{FrameId, Frames, StackId};
+use super::frames::{ChainHash, FrameId, Frames, Mix, StackId};
 use super::key::Key;
 use super::reads::Reads;
 use super::times::{OfCell, Times};
@@ -50,6 +50,22 @@ struct Wanted {
     vcpu: bool,
 }
 
+/// A thread and the address spaces it has, as the timeline has them now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Running {
+    /// Machine, process and thread as samples say them.
+    task: (u32, u32, u32),
+    /// The timeline's, where somebody asks for it.
+    thread: u32,
+    user: u32,
+    kernel: u32,
+    /// It is known.
+    is_known: bool,
+}
+
+/// Tasks that are remembered until the timeline changes, a power of two.
+const RUNNING: usize = 64;
+
 /// Adds samples up.
 #[derive(Debug)]
 pub struct Builder {
@@ -70,6 +86,9 @@ pub struct Builder {
     pub(super) books: Option<Books>,
     /// Records that could not be decoded.
     pub(super) damaged: u64,
+    running: [Running; RUNNING],
+    /// By event: whether nothing but its stack decides where a sample belongs; where that is known.
+    is_plain: Vec<Option<bool>>,
     /// The samples one by one, where somebody asks when they were taken.
     pub(super) times: Option<Times>,
 }
@@ -106,6 +125,8 @@ impl Builder {
             books: Books::of(description),
             damaged: 0,
             times: None,
+            running: [Running::default(); RUNNING],
+            is_plain: Vec::new(),
         }
     }
 
@@ -150,6 +171,7 @@ impl Builder {
             Ok((record, id)) => {
                 self.timeline.apply(&record, raw.misc, (id.id, id.pid));
                 self.cells.forget();
+                self.running = [Running::default(); RUNNING];
             }
             Err(_) => self.damaged += 1,
         }
@@ -182,6 +204,9 @@ impl Builder {
         let who = self.who(raw, &view);
         let domains = &self.filter.domains;
         let is_taken = is_taken && (domains.is_empty() || self.origins.is_one_of(who.origin, domains));
+        if self.wanted.stacks && is_taken && self.is_plain(raw.event, event) {
+            return self.stack_sample(raw, &view, who, event);
+        }
         let is_shared = self.books.is_some() && self.share(raw, &view, who, event, is_taken);
         if !is_taken {
             return;
@@ -287,6 +312,76 @@ impl Builder {
         let asked = self.wanted.domain || self.wanted.vcpu;
         let origin = if asked { self.origins.of(guest, machine, view.time(), self.wanted.vcpu) } else { 0 };
         Who { machine, origin }
+    }
+
+    /// Whether nothing but its stack and its task decides where a sample of an event belongs.
+    #[inline]
+    fn is_plain(&mut self, index: u32, event: &Event) -> bool {
+        match self.is_plain.get(index as usize) {
+            Some(Some(known)) => *known,
+            _ => self.learn(index, event),
+        }
+    }
+
+    #[cold]
+    fn learn(&mut self, index: u32, event: &Event) -> bool {
+        let is_own = event.name == OFF_CPU_EVENT || event.name == RUNNING_EVENT || event.name == WAITING_EVENT;
+        let link = LinkRegister::of(self.arch.as_deref(), &event.attr);
+        let is_plain = !is_own && self.books.is_none() && !Reads::has(event) && !self.wanted.cgroup && link.is_none();
+        let index = index as usize;
+        if self.is_plain.len() <= index {
+            self.is_plain.resize(index + 1, None);
+        }
+        self.is_plain[index] = Some(is_plain);
+        is_plain
+    }
+
+    /// A sample of which nothing but its stack is wanted. All that decides its cell is hashed at once, which is what most
+    /// samples need: their stack was there before.
+    fn stack_sample(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, who: Who, event: &Event) {
+        let period = view.period().unwrap_or(event.attr.sample_period);
+        let running = self.running(who.machine, view);
+        let cpu = if self.wanted.cpu { view.cpu() } else { 0 };
+        let both = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        let chain = view.callchain();
+        let seed = ChainHash(both(running.user, running.kernel), both(running.thread, cpu));
+        let mut mix = Mix::new(chain.as_bytes().len(), seed);
+        mix.pair(view.ip(), both(who.origin, raw.event << 3 | Mode::of(raw.misc) as u32));
+        mix.bytes(chain.as_bytes());
+        let key = mix.end();
+        let index = match self.cells.add_known(key, period) {
+            Some(index) => index,
+            None => {
+                let cell = self.cell(raw, view, who, event.format.sample_type, None);
+                let index = self.cells.add(cell, period);
+                if self.frames.was_completed() {
+                    self.cells.add_completed(index);
+                } else {
+                    self.cells.remember_chain(key, index);
+                }
+                index
+            }
+        };
+        if let Some(times) = &mut self.times {
+            times.add(OfCell { time: view.time(), period, cell: index });
+        }
+    }
+
+    #[inline]
+    fn running(&mut self, machine: u32, view: &SampleView<'_>) -> Running {
+        let task = (machine, view.pid(), view.tid());
+        let slot = task.2 as usize % RUNNING;
+        match self.running[slot] {
+            known if known.is_known && known.task == task => known,
+            _ => {
+                let pid = self.timeline.process(machine, task.1);
+                let thread = if self.wanted.thread { self.timeline.thread(machine, task.1, task.2).0 } else { 0 };
+                let (user, kernel) = (self.timeline.epoch(pid, Mode::User), self.timeline.epoch(pid, Mode::Kernel));
+                let running = Running { task, thread, user, kernel, is_known: true };
+                self.running[slot] = running;
+                running
+            }
+        }
     }
 
     fn cell(

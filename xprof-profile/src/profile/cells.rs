@@ -5,8 +5,12 @@
 
 use rustc_hash::FxHashMap;
 
+use super::frames::ChainHash;
+
 /// Slots of the memo, a power of two; with 48 bytes each they stay in a second-level cache.
 const SLOTS: usize = 2048;
+/// Chains that are remembered, at first and at most; both powers of two.
+const CHAINS: (usize, usize) = (1 << 12, 1 << 18);
 
 /// What a cell adds up. Parts that no key and no filter asks for are 0, so that few cells are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +74,46 @@ pub(super) struct Cells {
     memo: Vec<(Spot, u32)>,
     /// Something is remembered.
     remembers: bool,
+    chains: Chains,
+}
+
+/// Which cell a sample with a stack was added to, by all that decides it: the newest of each slot. Nothing that comes later
+/// changes what a key means, so that it need not forget.
+#[derive(Debug, Default)]
+struct Chains {
+    /// Index of a cell plus one; 0 in an empty slot.
+    slots: Vec<(ChainHash, u32)>,
+    used: usize,
+}
+
+impl Chains {
+    fn slot(&self, key: ChainHash) -> usize {
+        key.0 as usize & self.slots.len().wrapping_sub(1)
+    }
+
+    fn find(&self, key: ChainHash) -> Option<u32> {
+        let (known, index) = *self.slots.get(self.slot(key))?;
+        if known == key { index.checked_sub(1) } else { None }
+    }
+
+    fn remember(&mut self, key: ChainHash, index: u32) {
+        if self.used * 2 >= self.slots.len() && self.slots.len() < CHAINS.1 {
+            let slots = vec![(ChainHash::default(), 0); (self.slots.len() * 2).max(CHAINS.0)];
+            self.used = 0;
+            for (key, index) in std::mem::replace(&mut self.slots, slots).into_iter().filter(|(_, index)| *index > 0) {
+                self.put(key, index);
+            }
+        }
+        self.put(key, index.saturating_add(1));
+    }
+
+    fn put(&mut self, key: ChainHash, index: u32) {
+        let at = self.slot(key);
+        if let Some(slot) = self.slots.get_mut(at) {
+            self.used += usize::from(slot.1 == 0);
+            *slot = (key, index);
+        }
+    }
 }
 
 impl Cells {
@@ -82,6 +126,7 @@ impl Cells {
             index: FxHashMap::default(),
             memo: vec![(Spot::default(), 0); SLOTS],
             remembers: false,
+            chains: Chains::default(),
         }
     }
 
@@ -120,6 +165,18 @@ impl Cells {
             }
             _ => false,
         }
+    }
+
+    /// Adds one sample to the cell of an earlier one with this key; its index, or `None` when that is not known.
+    pub(super) fn add_known(&mut self, key: ChainHash, period: u64) -> Option<u32> {
+        let index = self.chains.find(key)?;
+        self.count(index, period);
+        Some(index)
+    }
+
+    /// Samples with this key belong to this cell.
+    pub(super) fn remember_chain(&mut self, key: ChainHash, index: u32) {
+        self.chains.remember(key, index);
     }
 
     /// Samples of this spot belong to this cell.
@@ -167,6 +224,7 @@ impl Cells {
     /// The cells so far; none are left.
     pub(super) fn take(&mut self) -> Vec<(Cell, Sum)> {
         self.forget();
+        self.chains = Chains::default();
         self.index.clear();
         self.squares.clear();
         self.completed.clear();

@@ -36,7 +36,13 @@ pub struct Filter {
 
 impl Filter {
     /// What the sample alone decides (time, pid, tid, CPU).
+    #[inline]
     pub fn takes(&self, sample: &SampleView<'_>) -> bool {
+        let takes_all = self.times.is_empty() && self.pids.is_empty() && self.tids.is_empty() && self.cpus.is_empty();
+        takes_all || self.takes_this(sample)
+    }
+
+    fn takes_this(&self, sample: &SampleView<'_>) -> bool {
         let one_of = |list: &[u32], value| list.is_empty() || list.contains(&value);
         (self.times.is_empty() || self.times.iter().any(|t| (t.from..=t.to).contains(&sample.time())))
             && one_of(&self.pids, sample.pid())

@@ -182,6 +182,14 @@ pub(super) struct CellSpot {
     cgroup: u64,
 }
 
+impl CellSpot {
+    /// The same in numbers.
+    pub(super) fn numbers(&self) -> [u32; 6] {
+        let (thread, comm) = self.thread;
+        [thread, comm.0, self.cpu, self.origin, self.cgroup as u32, (self.cgroup >> 32) as u32]
+    }
+}
+
 impl RowSpot {
     /// Of a frame of the cell's stack, or of a function that was compiled into it.
     pub(super) fn at(self, names: &Names, (frame, function): (FrameId, FunctionId)) -> RowSpot {

@@ -32,8 +32,8 @@ struct Whole {
 }
 
 /// A key that is already a good hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ChainHash(u64, u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ChainHash(pub(super) u64, pub(super) u64);
 
 impl std::hash::Hash for ChainHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -41,8 +41,11 @@ impl std::hash::Hash for ChainHash {
     }
 }
 
+/// A map by such keys.
+pub(super) type ByHash<V> = std::collections::HashMap<ChainHash, V, BuildHasherDefault<Identity>>;
+
 #[derive(Clone, Copy, Debug, Default)]
-struct Identity(u64);
+pub(super) struct Identity(u64);
 
 impl Hasher for Identity {
     fn finish(&self) -> u64 {
@@ -65,9 +68,9 @@ pub struct Frames {
     by_leaf: FxHashMap<(FrameId, CallersId), StackId>,
     /// By callers: where they stand in `frames`.
     callers: Vec<(u32, u32)>,
-    by_frames: FxHashMap<Box<[FrameId]>, CallersId>,
+    by_frames: ByHash<CallersId>,
     /// The callers of chains without their leaf, of which there are many more; and whether the stack is one that was completed.
-    chains: std::collections::HashMap<ChainHash, (CallersId, bool), BuildHasherDefault<Identity>>,
+    chains: ByHash<(CallersId, bool)>,
     was_completed: bool,
     scratch: Vec<FrameId>,
 }
@@ -120,14 +123,14 @@ impl Frames {
     }
 
     fn callers_of_frames(&mut self, frames: &[FrameId]) -> CallersId {
-        if let Some(&id) = self.by_frames.get(frames) {
-            return id;
+        let next = CallersId(self.callers.len() as u32);
+        let id =
+            *self.by_frames.entry(hash_of(frames.iter().map(|frame| frame.0), ChainHash::default())).or_insert(next);
+        if id == next {
+            let from = self.frames.len() as u32;
+            self.frames.extend_from_slice(frames);
+            self.callers.push((from, self.frames.len() as u32));
         }
-        let id = CallersId(self.callers.len() as u32);
-        let from = self.frames.len() as u32;
-        self.frames.extend_from_slice(frames);
-        self.callers.push((from, self.frames.len() as u32));
-        self.by_frames.insert(frames.into(), id);
         id
     }
 
@@ -243,41 +246,81 @@ impl Frames {
 /// The hash of a chain (its bytes as they lie in the record, and the link register beside it) and of three numbers, for
 /// those who keep things by chain: 128 bits, so that equal hashes mean equal chains.
 pub fn chain_hash(chain: &[u8], link: Option<u64>, state: [u32; 3]) -> (u64, u64) {
-    let ChainHash(first, second) = hash(chain, state);
+    let seed = ChainHash(u64::from(state[0]) << 32 | u64::from(state[1]), u64::from(state[2]));
+    let ChainHash(first, second) = hash(chain, seed);
     let Some(link) = link else { return (first, second) };
-    let both = (u128::from(first) << 64 | u128::from(second)).to_ne_bytes();
-    let ChainHash(first, second) = hash(&both, [link as u32, (link >> 32) as u32, 1]);
+    let ChainHash(first, second) = hash(&link.to_ne_bytes(), ChainHash(first, second));
     (first, second)
 }
 
-/// 128 bits over the bytes of a chain and what its resolution depends on. Two chains of one recording with the same 128
-/// bits are taken for the same; by chance that does not happen.
-fn hash(chain: &[u8], state: [u32; 3]) -> ChainHash {
+/// 128 bits over words, two of them at a time. Two lists of one recording with the same 128 bits are taken for the same; by
+/// chance that does not happen.
+pub(super) struct Mix([u64; 2]);
+
+impl Mix {
     /// Odd numbers with well spread bits (fractions of the golden ratio and of the square root of 3).
     const K: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
+
+    /// For a list of this length; `seed` is what its meaning depends on.
+    pub(super) fn new(len: usize, seed: ChainHash) -> Mix {
+        Mix([Mix::K[0] ^ seed.0, Mix::K[1] ^ seed.1.rotate_left(32) ^ len as u64])
+    }
+
     fn fold(a: u64, b: u64) -> u64 {
         let product = u128::from(a) * u128::from(b);
         (product as u64) ^ ((product >> 64) as u64)
     }
-    let mut lanes = [
-        K[0] ^ (u64::from(state[0]) << 32 | u64::from(state[1])),
-        K[1] ^ (u64::from(state[2]) << 32 | chain.len() as u64),
-    ];
-    let (pairs, rest) = chain.as_chunks::<16>();
-    for pair in pairs {
-        let pair = u128::from_ne_bytes(*pair);
-        let (low, high) = (pair as u64, (pair >> 64) as u64);
-        lanes[0] = fold(lanes[0] ^ low, K[0]).wrapping_add(high);
-        lanes[1] = fold(lanes[1] ^ high, K[1]).wrapping_add(low);
+
+    /// Two words.
+    #[inline]
+    pub(super) fn pair(&mut self, low: u64, high: u64) {
+        let Mix(lanes) = self;
+        lanes[0] = Mix::fold(lanes[0] ^ low, Mix::K[0]).wrapping_add(high);
+        lanes[1] = Mix::fold(lanes[1] ^ high, Mix::K[1]).wrapping_add(low);
     }
-    for word in rest.chunks(8) {
-        let mut bytes = [0; 8];
-        bytes[..word.len()].copy_from_slice(word);
-        let word = u64::from_ne_bytes(bytes);
-        lanes[0] = fold(lanes[0] ^ word, K[0]);
-        lanes[1] = fold(lanes[1].wrapping_add(word), K[1]);
+
+    /// The bytes of a chain.
+    #[inline]
+    pub(super) fn bytes(&mut self, chain: &[u8]) {
+        let (pairs, rest) = chain.as_chunks::<16>();
+        for pair in pairs {
+            let pair = u128::from_ne_bytes(*pair);
+            self.pair(pair as u64, (pair >> 64) as u64);
+        }
+        for word in rest.chunks(8) {
+            let mut bytes = [0; 8];
+            bytes[..word.len()].copy_from_slice(word);
+            let (word, Mix(lanes)) = (u64::from_ne_bytes(bytes), &mut *self);
+            lanes[0] = Mix::fold(lanes[0] ^ word, Mix::K[0]);
+            lanes[1] = Mix::fold(lanes[1].wrapping_add(word), Mix::K[1]);
+        }
     }
-    ChainHash(fold(lanes[0] ^ lanes[1], K[0]), fold(lanes[1], K[1] ^ lanes[0]))
+
+    /// The hash.
+    #[inline]
+    pub(super) fn end(self) -> ChainHash {
+        let Mix(lanes) = self;
+        ChainHash(Mix::fold(lanes[0] ^ lanes[1], Mix::K[0]), Mix::fold(lanes[1], Mix::K[1] ^ lanes[0]))
+    }
+}
+
+/// Over the bytes of a chain and what its meaning depends on.
+fn hash(chain: &[u8], seed: ChainHash) -> ChainHash {
+    let mut mix = Mix::new(chain.len(), seed);
+    mix.bytes(chain);
+    mix.end()
+}
+
+/// Over numbers.
+pub(super) fn hash_of(numbers: impl ExactSizeIterator<Item = u32>, seed: ChainHash) -> ChainHash {
+    let mut mix = Mix::new(numbers.len(), seed);
+    let mut numbers = numbers.map(u64::from);
+    while let Some(first) = numbers.next() {
+        let mut next = || numbers.next().unwrap_or(0);
+        let (second, third, fourth) = (next(), next(), next());
+        mix.pair(first << 32 | second, third << 32 | fourth);
+    }
+    mix.end()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use xprof_perfdata::events::Events;
 use super::builder::Builder;
 use super::cells::{Cell, Sum};
 use super::fold::Fold;
-use super::frames::{FrameId, StackId};
+use super::frames::{ByHash, CallersId, ChainHash, FrameId, StackId, hash_of};
 use super::key::{Key, Value};
 use super::names::{FunctionId, FunctionName, Names, Wanted};
 use super::rows::Unnamed;
@@ -95,6 +95,11 @@ impl Builder {
         // By cell: its event, and the index of its stack.
         let mut stack_of: Vec<Option<(u32, u32)>> = Vec::new();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
+        // Addresses are many, functions few: by what makes a stack, its index.
+        let by_address = keys.iter().any(|key| matches!(key, Key::Addr | Key::Srcline));
+        let mut known: ByHash<u32> = ByHash::default();
+        let mut of_callers: FxHashMap<CallersId, ChainHash> = FxHashMap::default();
+        let mut numbers: Vec<u32> = Vec::new();
         for &(ref cell, Sum { samples, period }) in cells.into_iter().flatten() {
             stack_of.push(None);
             let Some(event) = lists.get_mut(cell.event as usize).filter(|_| self.takes(names, cell)) else { continue };
@@ -109,10 +114,30 @@ impl Builder {
             if names.name(own[0]).is_none() {
                 *unnamed.entry(self.frames.place(own[0]).module).or_default() += samples;
             }
-            let functions = frames.iter().flat_map(|&frame| names.functions(frame)).collect();
+            let mut hash = |frames: &[FrameId], more: &[u32], seed| {
+                numbers.clear();
+                numbers.extend(frames.iter().flat_map(|&frame| names.functions(frame)).map(|function| function.0));
+                numbers.extend_from_slice(more);
+                hash_of(numbers.iter().copied(), seed)
+            };
+            let (leaf, callers) = frames.split_at(1);
+            let callers = *of_callers
+                .entry(self.frames.callers_of(StackId(cell.stack)))
+                .or_insert_with(|| hash(callers, &[], ChainHash::default()));
+            let frame = if by_address { cell.frame } else { 0 };
+            let spot = fold.spot(cell).cell.numbers();
+            let key = hash(leaf, &[&spot[..], &[cell.event, frame]].concat(), callers);
+            let next = event.stacks.len() as u32;
+            let index = *known.entry(key).or_insert(next);
             if let Some(stack_of) = stack_of.last_mut() {
-                *stack_of = Some((cell.event, event.stacks.len() as u32));
+                *stack_of = Some((cell.event, index));
             }
+            if let Some(stack) = event.stacks.get_mut(index as usize) {
+                stack.samples += samples;
+                stack.period = stack.period.saturating_add(period);
+                continue;
+            }
+            let functions = frames.iter().flat_map(|&frame| names.functions(frame)).collect();
             event.stacks.push(Stack { values: fold.values(cell, own[0], None), functions, samples, period });
         }
         for sample in self.times.iter().flat_map(Times::list) {

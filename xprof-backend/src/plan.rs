@@ -75,6 +75,9 @@ pub enum CallGraph {
         /// The copies stay in the recording: perf, which then unwinds them, wants to know of data mappings too.
         kept: bool,
     },
+    /// Kernel half by the kernel; of the user half the calls that the CPU itself keeps (LBR in its call-stack mode), for
+    /// whoever reads the recording. Events that are no counters of a CPU have frame pointers.
+    CallsOfTheCpu,
 }
 
 impl CallGraph {

@@ -66,6 +66,11 @@ impl Pmu {
             .collect()
     }
 
+    /// Whether it keeps the last branches of its CPU: the kernel then says how many.
+    pub(crate) fn keeps_branches(&self) -> bool {
+        self.dir.join("caps/branches").exists()
+    }
+
     /// Names of its events.
     pub(crate) fn aliases(&self) -> Vec<String> {
         let mut list = machine::names(&self.dir.join("events")).unwrap_or_default();

@@ -3,12 +3,13 @@
 //! Bytes per sample decide how much a ring holds, so a sample carries what perf's would and no more: the CPU only where
 //! events are not bound to tasks, the period only where it varies, an id only where there is more than one event.
 
-use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format, sample, software};
+use xprof_perfdata::abi::{attr_flag as flag, branch, event_type, read_format, sample, software};
 use xprof_perfdata::attr::Attr;
 
 use crate::event::{EventGroup, EventSpec};
 use crate::plan::{CallGraph, Plan, Rate, Target};
 use crate::sys::clock;
+use crate::{Error, Result};
 
 /// Name of the event that carries side-band records.
 pub(crate) const SIDE_BAND: &str = "dummy:HG";
@@ -76,7 +77,39 @@ fn stacks(how: CallGraph, attr: &mut Attr) {
             attr.sample_stack_user = size;
             attr.flags |= flag::EXCLUDE_CALLCHAIN_USER;
         }
+        // perf's: neither the flags nor the cycles of a branch are shown, and reading them takes time.
+        CallGraph::CallsOfTheCpu if is_of_cpu(attr) => {
+            attr.sample_type |= sample::BRANCH_STACK;
+            attr.branch_sample_type |=
+                branch::USER | branch::CALL_STACK | branch::NO_CYCLES | branch::NO_FLAGS | branch::HW_INDEX;
+        }
+        CallGraph::CallsOfTheCpu => {}
     }
+}
+
+/// Whether the PMU of a CPU counts an event in user space, so that its samples can have the calls that the CPU keeps.
+fn is_of_cpu(attr: &Attr) -> bool {
+    let is_software = matches!(attr.kind, event_type::SOFTWARE | event_type::TRACEPOINT | event_type::BREAKPOINT);
+    !is_software && attr.flags & flag::EXCLUDE_USER == 0
+}
+
+/// Whether samples can have the calls that CPUs keep: a PMU has to keep them, and one of the events to be of it.
+pub(crate) fn can_have_calls(groups: &[EventGroup], pmus_keep_branches: bool) -> Result<()> {
+    if !pmus_keep_branches {
+        return Err(Error::Other(
+            "--call-graph lbr: no PMU of this machine keeps branches (there is no \
+             /sys/bus/event_source/devices/cpu*/caps/branches); stacks without: --call-graph dwarf"
+                .into(),
+        ));
+    }
+    if !groups.iter().flat_map(|group| &group.events).any(|event| is_of_cpu(&event.attr)) {
+        return Err(Error::Other(
+            "--call-graph lbr: none of the events is counted by the CPU in user space, which alone keeps calls; \
+             add -e cycles, or take --call-graph dwarf"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// True when events are bound to tasks, not to CPUs.

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use xprof_perfdata::abi::{attr_flag as flag, event_type, read_format, sample};
+use xprof_perfdata::abi::{attr_flag as flag, branch, event_type, read_format, sample};
 use xprof_perfdata::attr::Attr;
 
 use super::Kernel;
@@ -76,6 +76,15 @@ const STEPS: &[Step] = &[
     },
     // 5.7.
     Step { apply: |attr, _| drop_flag(attr, flag::CGROUP), permission: false, note: "" },
+    Step {
+        apply: |attr, _| {
+            let had = attr.branch_sample_type & branch::HW_INDEX != 0;
+            attr.branch_sample_type &= !branch::HW_INDEX;
+            had
+        },
+        permission: false,
+        note: "",
+    },
     // 5.1.
     Step {
         apply: |attr, _| drop_flag(attr, flag::BPF_EVENT),

@@ -20,6 +20,7 @@ use super::open::{Handle, On, OpenRing, Opener, Options, Pages};
 use super::worker::{Control, Copies, MESSAGE_BYTES, UNDER_WAY, Worker};
 use super::{Kernel, attach, cpus, default_event, mended};
 use crate::event::EventGroup;
+use crate::event::pmu::Pmu;
 use crate::machine::Machine;
 use crate::plan::{CallGraph, Plan, Rate, Target};
 use crate::sys::file::{open_directory, read_small};
@@ -74,6 +75,9 @@ impl NativeSession {
         } else {
             groups
         };
+        if plan.call_graph == CallGraph::CallsOfTheCpu {
+            attrs::can_have_calls(groups, Pmu::cores(&Machine::here()).iter().any(Pmu::keeps_branches))?;
+        }
         let online = cpus::online()?;
         let cpus = match &plan.cpus {
             Some(asked) => {

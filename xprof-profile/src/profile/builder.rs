@@ -308,8 +308,11 @@ impl Builder {
     /// Which machine a sample is of, and which domain, as far as somebody asks.
     #[inline]
     fn who(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>) -> Who {
-        let (guest, machine) = self.timeline.machine(raw.misc, view.id(), view.pid());
         let asked = self.wanted.domain || self.wanted.vcpu;
+        if !asked && !matches!(Mode::of(raw.misc), Mode::GuestKernel | Mode::GuestUser) {
+            return Who::default();
+        }
+        let (guest, machine) = self.timeline.machine(raw.misc, view.id(), view.pid());
         let origin = if asked { self.origins.of(guest, machine, view.time(), self.wanted.vcpu) } else { 0 };
         Who { machine, origin }
     }

@@ -10,6 +10,10 @@ use xprof_perfdata::sample::{Callchain, Sample};
 
 use crate::timeline::Mode;
 
+/// Marker of a user half that is made of the calls that the CPU kept: what follows are call instructions themselves, behind
+/// the function that was called last. No kernel writes it; it stands in chains made here.
+pub(crate) const CALLS: u64 = -513i64 as u64;
+
 /// An address of a stack: an instruction that was running, or the one a call returns to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameAddr {
@@ -52,7 +56,7 @@ pub fn walk(
     mut link: Option<u64>,
 ) -> impl Iterator<Item = Result<(Mode, FrameAddr), UnknownMarker>> {
     let mut entries = chain.iter().peekable();
-    let (mut is_ip, mut in_user) = (true, false);
+    let (mut is_ip, mut in_user, mut are_calls) = (true, false, false);
     let mut caller = None;
     std::iter::from_fn(move || {
         if let Some(caller) = caller.take() {
@@ -64,11 +68,12 @@ pub fn walk(
                 // A second marker of the user half says how its outer frames are known: they are return addresses.
                 is_ip = !(entry == context::USER && in_user);
                 in_user = entry == context::USER;
+                are_calls = entry == CALLS;
                 let Some(marked) = marked(entry) else { return Some(Err(UnknownMarker)) };
                 mode = marked;
                 continue;
             }
-            if !std::mem::take(&mut is_ip) {
+            if !std::mem::take(&mut is_ip) && !are_calls {
                 return Some(Ok((mode, FrameAddr::Return(entry))));
             }
             if mode == Mode::User {
@@ -84,7 +89,7 @@ fn marked(marker: u64) -> Option<Mode> {
     Some(match marker {
         context::HV => Mode::Hypervisor,
         context::KERNEL => Mode::Kernel,
-        context::USER => Mode::User,
+        context::USER | CALLS => Mode::User,
         context::GUEST_KERNEL => Mode::GuestKernel,
         context::GUEST_USER => Mode::GuestUser,
         // What follows is a cookie, for a record that comes later.
@@ -103,6 +108,12 @@ pub(super) fn leaf_of(mode: Mode, ip: u64, chain: Callchain<'_>) -> Option<(usiz
     }
     let is_leaf = marked(first) == Some(mode) && entries.next() == Some(ip);
     is_leaf.then_some((2, first as u32))
+}
+
+/// Whether the user half of a chain is the calls that the CPU kept, of a sample in user space: its first entry stands for the
+/// function that was called last, and the sample itself says more of that.
+pub(super) fn is_of_calls(mode: Mode, chain: Callchain<'_>) -> bool {
+    mode == Mode::User && chain.iter().next() == Some(CALLS)
 }
 
 /// Whether a chain is of a stack that was larger than its copy and was completed: its user half has a second marker, where

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use rustc_hash::FxHashMap;
 use xprof_perfdata::sample::Callchain;
 
-use super::chain::{FrameAddr, is_completed, leaf_of, walk};
+use super::chain::{FrameAddr, is_completed, is_of_calls, leaf_of, walk};
 use crate::timeline::{Mode, ModuleId, Modules, Place, Timeline};
 
 /// Most entries that a cache of resolved addresses or chains keeps; past it the cache starts anew.
@@ -73,6 +73,7 @@ pub struct Frames {
     chains: ByHash<(CallersId, bool)>,
     was_completed: bool,
     scratch: Vec<FrameId>,
+    numbers: Vec<u32>,
 }
 
 impl Frames {
@@ -124,8 +125,11 @@ impl Frames {
 
     fn callers_of_frames(&mut self, frames: &[FrameId]) -> CallersId {
         let next = CallersId(self.callers.len() as u32);
-        let id =
-            *self.by_frames.entry(hash_of(frames.iter().map(|frame| frame.0), ChainHash::default())).or_insert(next);
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.clear();
+        numbers.extend(frames.iter().map(|frame| frame.0));
+        let id = *self.by_frames.entry(hash_of(&numbers, ChainHash::default())).or_insert(next);
+        self.numbers = numbers;
         if id == next {
             let from = self.frames.len() as u32;
             self.frames.extend_from_slice(frames);
@@ -179,7 +183,8 @@ impl Frames {
         for (mode, addr) in walk(mode, chain, link).filter_map(Result::ok) {
             frames.push(self.frame(timeline, pid, mode, addr));
         }
-        let callers = if frames.first() == Some(&leaf) { &frames[1..] } else { &frames };
+        let has_leaf = frames.first() == Some(&leaf) || is_of_calls(mode, chain) && !frames.is_empty();
+        let callers = if has_leaf { &frames[1..] } else { &frames };
         let callers = self.callers_of_frames(callers);
         self.scratch = frames;
         if self.chains.len() >= CACHE_MAX {
@@ -253,19 +258,22 @@ pub fn chain_hash(chain: &[u8], link: Option<u64>, state: [u32; 3]) -> (u64, u64
     (first, second)
 }
 
-/// 128 bits over words, two of them at a time. Two lists of one recording with the same 128 bits are taken for the same; by
+/// 128 bits over words, four of them at a time. Two lists of one recording with the same 128 bits are taken for the same; by
 /// chance that does not happen.
-pub(super) struct Mix([u64; 2]);
+pub(super) struct Mix([u64; 4]);
 
 impl Mix {
     /// Odd numbers with well spread bits (fractions of the golden ratio and of the square root of 3).
     const K: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
 
     /// For a list of this length; `seed` is what its meaning depends on.
+    #[inline]
     pub(super) fn new(len: usize, seed: ChainHash) -> Mix {
-        Mix([Mix::K[0] ^ seed.0, Mix::K[1] ^ seed.1.rotate_left(32) ^ len as u64])
+        let (first, second) = (Mix::K[0] ^ seed.0, Mix::K[1] ^ seed.1.rotate_left(32) ^ len as u64);
+        Mix([first, second, !first, !second])
     }
 
+    #[inline]
     fn fold(a: u64, b: u64) -> u64 {
         let product = u128::from(a) * u128::from(b);
         (product as u64) ^ ((product >> 64) as u64)
@@ -279,28 +287,43 @@ impl Mix {
         lanes[1] = Mix::fold(lanes[1] ^ high, Mix::K[1]).wrapping_add(low);
     }
 
+    /// Four words: each lane waits for the one before it in time only, so that two pairs cost what one does.
+    #[inline]
+    fn pairs(&mut self, words: [u64; 4]) {
+        self.pair(words[0], words[1]);
+        let Mix(lanes) = self;
+        lanes[2] = Mix::fold(lanes[2] ^ words[2], Mix::K[1]).wrapping_add(words[3]);
+        lanes[3] = Mix::fold(lanes[3] ^ words[3], Mix::K[0]).wrapping_add(words[2]);
+    }
+
     /// The bytes of a chain.
     #[inline]
     pub(super) fn bytes(&mut self, chain: &[u8]) {
-        let (pairs, rest) = chain.as_chunks::<16>();
-        for pair in pairs {
-            let pair = u128::from_ne_bytes(*pair);
-            self.pair(pair as u64, (pair >> 64) as u64);
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u64::from_ne_bytes(word)
+        };
+        let (fours, rest) = chain.as_chunks::<32>();
+        for four in fours {
+            let (words, _) = four.as_chunks::<8>();
+            self.pairs([0, 1, 2, 3].map(|at| words.get(at).map_or(0, |word| u64::from_ne_bytes(*word))));
         }
-        for word in rest.chunks(8) {
-            let mut bytes = [0; 8];
-            bytes[..word.len()].copy_from_slice(word);
-            let (word, Mix(lanes)) = (u64::from_ne_bytes(bytes), &mut *self);
-            lanes[0] = Mix::fold(lanes[0] ^ word, Mix::K[0]);
-            lanes[1] = Mix::fold(lanes[1].wrapping_add(word), Mix::K[1]);
+        for pair in rest.chunks(16) {
+            let (low, high) = pair.split_at(pair.len().min(8));
+            self.pair(word(low), word(high));
         }
     }
 
     /// The hash.
     #[inline]
     pub(super) fn end(self) -> ChainHash {
-        let Mix(lanes) = self;
-        ChainHash(Mix::fold(lanes[0] ^ lanes[1], Mix::K[0]), Mix::fold(lanes[1], Mix::K[1] ^ lanes[0]))
+        let Mix([a, b, c, d]) = self;
+        let (first, second) = (Mix::fold(a ^ c, Mix::K[0] ^ b), Mix::fold(b ^ d.rotate_left(32), Mix::K[1] ^ a));
+        ChainHash(
+            Mix::fold(first ^ second, Mix::K[0]).wrapping_add(c),
+            Mix::fold(second, Mix::K[1] ^ first).wrapping_add(d),
+        )
     }
 }
 
@@ -312,13 +335,15 @@ fn hash(chain: &[u8], seed: ChainHash) -> ChainHash {
 }
 
 /// Over numbers.
-pub(super) fn hash_of(numbers: impl ExactSizeIterator<Item = u32>, seed: ChainHash) -> ChainHash {
+pub(super) fn hash_of(numbers: &[u32], seed: ChainHash) -> ChainHash {
     let mut mix = Mix::new(numbers.len(), seed);
-    let mut numbers = numbers.map(u64::from);
-    while let Some(first) = numbers.next() {
-        let mut next = || numbers.next().unwrap_or(0);
-        let (second, third, fourth) = (next(), next(), next());
-        mix.pair(first << 32 | second, third << 32 | fourth);
+    let both = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+    let (fours, rest) = numbers.as_chunks::<4>();
+    for &[a, b, c, d] in fours {
+        mix.pair(both(a, b), both(c, d));
+    }
+    for &number in rest {
+        mix.pair(u64::from(number), 0);
     }
     mix.end()
 }

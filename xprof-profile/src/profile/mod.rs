@@ -32,6 +32,7 @@ mod waits;
 
 pub use activity::Activity;
 pub use builder::{Builder, has_domains};
+pub(crate) use chain::CALLS;
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
 pub use domains::{DomainTime, HostTime, Seen};
 pub use filter::{Filter, TimeRange};

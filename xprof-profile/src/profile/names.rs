@@ -44,11 +44,17 @@ struct Function {
 /// What is known of a frame.
 #[derive(Clone, Debug)]
 struct Named {
-    function: FunctionId,
     symbol: Option<Symbol>,
-    /// Functions compiled into it, and where its innermost line stands, if it is known.
-    inlined: (u32, u32),
+    /// Where its innermost line stands, if it is known.
     line: Option<u32>,
+}
+
+/// What stacks show of a frame, apart from the rest because they ask for it millions of times.
+#[derive(Clone, Copy, Debug)]
+struct Code {
+    function: FunctionId,
+    /// Functions compiled into it.
+    inlined: (u32, u32),
 }
 
 /// What is looked up besides symbols.
@@ -65,6 +71,7 @@ pub(super) struct Wanted {
 pub(super) struct Names {
     functions: Functions,
     by_frame: Vec<Option<Named>>,
+    code: Vec<Code>,
     inlined: Vec<FunctionId>,
     pub(super) missing: Vec<(ModuleId, Missing)>,
 }
@@ -76,9 +83,20 @@ impl Names {
 
     /// The functions of a frame, innermost first: those compiled into it, then the one that its code is part of.
     pub(super) fn functions(&self, frame: FrameId) -> impl Iterator<Item = FunctionId> {
-        let (function, (from, to)) = self.named(frame).map_or((FunctionId(0), (0, 0)), |n| (n.function, n.inlined));
-        let inlined = self.inlined.get(from as usize..to as usize).unwrap_or_default();
+        let (inlined, function) = self.code(frame);
         inlined.iter().copied().chain([function])
+    }
+
+    /// The functions compiled into a frame, innermost first, and the one that its code is part of.
+    #[inline]
+    pub(super) fn code(&self, frame: FrameId) -> (&[FunctionId], FunctionId) {
+        match self.code.get(frame.0 as usize) {
+            Some(Code { function, inlined: (from, to) }) if from < to => {
+                (self.inlined.get(*from as usize..*to as usize).unwrap_or_default(), *function)
+            }
+            Some(Code { function, .. }) => (&[], *function),
+            None => (&[], FunctionId(0)),
+        }
     }
 
     /// Whether a function was compiled into others; and its name, if it has one.
@@ -161,6 +179,7 @@ impl Builder {
             done
         });
         names.by_frame.resize(places.len(), None);
+        names.code.resize(places.len(), Code { function: FunctionId(0), inlined: (0, 0) });
         let functions = &mut names.functions;
         for (id, list, (symbols, why), lines) in done {
             let mut lines = lines.into_iter();
@@ -177,7 +196,10 @@ impl Builder {
                 names.inlined.extend(inlined.filter_map(|line| Some(functions.inlined(id, line.name.as_ref()?))));
                 let inlined = (from, names.inlined.len() as u32);
                 if let Some(slot) = names.by_frame.get_mut(frame as usize) {
-                    *slot = Some(Named { function, symbol, inlined, line });
+                    *slot = Some(Named { symbol, line });
+                }
+                if let Some(slot) = names.code.get_mut(frame as usize) {
+                    *slot = Code { function, inlined };
                 }
             }
             if let Some(why) = why {

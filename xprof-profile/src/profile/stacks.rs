@@ -116,9 +116,13 @@ impl Builder {
             }
             let mut hash = |frames: &[FrameId], more: &[u32], seed| {
                 numbers.clear();
-                numbers.extend(frames.iter().flat_map(|&frame| names.functions(frame)).map(|function| function.0));
+                for &frame in frames {
+                    let (inlined, function) = names.code(frame);
+                    numbers.extend(inlined.iter().map(|function| function.0));
+                    numbers.push(function.0);
+                }
                 numbers.extend_from_slice(more);
-                hash_of(numbers.iter().copied(), seed)
+                hash_of(&numbers, seed)
             };
             let (leaf, callers) = frames.split_at(1);
             let callers = *of_callers
@@ -137,7 +141,12 @@ impl Builder {
                 stack.period = stack.period.saturating_add(period);
                 continue;
             }
-            let functions = frames.iter().flat_map(|&frame| names.functions(frame)).collect();
+            let mut functions = Vec::with_capacity(frames.len());
+            for &frame in frames {
+                let (inlined, function) = names.code(frame);
+                functions.extend_from_slice(inlined);
+                functions.push(function);
+            }
             event.stacks.push(Stack { values: fold.values(cell, own[0], None), functions, samples, period });
         }
         for sample in self.times.iter().flat_map(Times::list) {

@@ -4,20 +4,25 @@
 //! leaves it looks as if the kernel had walked the stacks: kernel half, user half, a `[truncated]` pseudo mapping under
 //! what a copy was too small for. So nobody behind it knows of stack copies, and what is recorded can be read by tools
 //! that do not unwind.
+//!
+//! The calls that a CPU kept (`--call-graph lbr`) become chains here too, but only when a recording is read: perf reads them
+//! from where they are.
 
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use xprof_perfdata::abi::{attr_flag, context, misc, record, sample as bit};
+use xprof_perfdata::abi::{attr_flag, branch, context, misc, record, sample as bit};
+use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
 use xprof_perfdata::events::Events;
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::order::{Batch, RawRecord, Slot};
 use xprof_perfdata::record::{Mmap, MmapFile, Record};
-use xprof_perfdata::sample::{SampleFormat, SampleId, UserStack};
+use xprof_perfdata::sample::{Sample, SampleFormat, SampleId, UserStack};
 
 use super::beyond::{Memory, Pages, Place, Shown};
 use super::{Arch, End, Registers, Stack, Unwinder, unwind_32};
+use crate::profile::CALLS;
 use crate::supply::Supplier;
 use crate::timeline::Timeline;
 
@@ -66,6 +71,8 @@ struct Way {
     format: SampleFormat,
     mask: u64,
     copies: bool,
+    /// The calls that the CPU kept are its user half.
+    calls: bool,
 }
 
 /// The stage.
@@ -86,6 +93,7 @@ pub struct Stage {
     /// The processes' memory, while they run, and what their stacks have shown.
     memory: Option<Box<dyn Memory>>,
     shown: Shown,
+    decoded: Sample,
 }
 
 /// Words of a frame that are searched for its return address, from above.
@@ -112,7 +120,12 @@ impl Stage {
         let arch = Arch::of(machine?)?;
         const COPY: u64 = bit::STACK_USER | bit::REGS_USER;
         let has_copy = |sample_type: u64| sample_type & COPY == COPY;
-        if events.order != ByteOrder::Little || !events.list().iter().any(|e| has_copy(e.attr.sample_type)) {
+        // perf's `evsel__has_branch_callstack`; without a chain there is no kernel half, and perf shows none either.
+        const CALLS: u64 = bit::CALLCHAIN | bit::BRANCH_STACK;
+        let has_calls =
+            |attr: &Attr| attr.sample_type & CALLS == CALLS && attr.branch_sample_type & branch::CALL_STACK != 0;
+        let is_changed = |attr: &Attr| has_copy(attr.sample_type) || has_calls(attr);
+        if events.order != ByteOrder::Little || !events.list().iter().any(|e| is_changed(&e.attr)) {
             return None;
         }
         let mut given = Events::new(events.order);
@@ -133,6 +146,7 @@ impl Stage {
             format: event.format.clone(),
             mask: event.attr.sample_regs_user,
             copies: has_copy(event.attr.sample_type),
+            calls: has_calls(&event.attr),
         };
         Some(Stage {
             arch,
@@ -148,6 +162,7 @@ impl Stage {
             chain: Vec::new(),
             memory: None,
             shown: Shown::default(),
+            decoded: Sample::default(),
         })
     }
 
@@ -238,8 +253,10 @@ impl Stage {
 
     /// Appends a sample with its chain, and in front of the first cut one of a process its `[truncated]` mapping.
     fn sample(&mut self, raw: &RawRecord<'_>, whole: &[u8], out: &mut Vec<u8>) {
-        let Some(way) = self.ways.get(raw.event as usize).filter(|way| way.copies) else {
-            return out.extend_from_slice(whole);
+        let way = match self.ways.get(raw.event as usize) {
+            Some(way) if way.copies => way,
+            Some(way) if way.calls => return calls(&way.format, raw, whole, &mut self.decoded, out),
+            _ => return out.extend_from_slice(whole),
         };
         let event = self.taken.list().get(raw.event as usize);
         let view = event.and_then(|event| event.layout.view(raw.body));
@@ -399,4 +416,30 @@ impl Stage {
             self.marked.remove(&pid);
         }
     }
+}
+
+/// Appends a sample with the calls that its CPU kept as the user half of its chain, as perf puts it together
+/// (`resolve_lbr_callchain_sample` of tools/perf/util/machine.c): the kernel half, where the last call led to, and from where
+/// each was made. A sample that has been in no user space, or has no calls, stays as it is.
+fn calls(format: &SampleFormat, raw: &RawRecord<'_>, whole: &[u8], sample: &mut Sample, out: &mut Vec<u8>) {
+    let start = out.len();
+    if format.decode_sample(raw.body, sample).is_ok()
+        && let Some(last) = sample.branch_stack.entries.first().map(|call| call.to)
+        && let Some(user) = sample.callchain.iter().position(|&entry| entry == context::USER)
+    {
+        sample.callchain.truncate(user);
+        sample.callchain.extend([CALLS, last]);
+        let from = sample.branch_stack.entries.iter().map(|call| call.from);
+        sample.callchain.extend(from);
+        out.extend_from_slice(whole.get(..8).unwrap_or_default());
+        let is_encoded = format.encode_sample(sample, out).is_ok();
+        if let (true, Ok(size @ ..=0xfff8)) = (is_encoded, u16::try_from(out.len() - start)) {
+            if let Some(field) = out.get_mut(start + 6..start + 8) {
+                field.copy_from_slice(&size.to_le_bytes());
+            }
+            return;
+        }
+        out.truncate(start);
+    }
+    out.extend_from_slice(whole);
 }

@@ -84,7 +84,8 @@ pub(crate) struct Sampling {
     /// pointers, these alone
     #[arg(short = 'g')]
     pub(crate) stacks: bool,
-    /// Record call stacks by this method: fp (frame pointers), dwarf[,BYTES] (copies of the stack, of 32 KiB, unwound at once)
+    /// Record call stacks by this method: fp (frame pointers), dwarf[,BYTES] (copies of the stack, of 32 KiB, unwound at once),
+    /// lbr (the calls that the CPU keeps, where it does: Intel's since Haswell; user space, 8 to 32 of them)
     #[arg(long, value_name = "MODE", value_parser = values::call_graph)]
     pub(crate) call_graph: Option<values::CallGraphMode>,
     /// Processes with all their threads

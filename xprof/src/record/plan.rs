@@ -128,6 +128,7 @@ pub(crate) fn plan(sampling: &Sampling, has_command: bool, parse: ParseEvents<'_
         call_graph: match (sampling.call_graph, sampling.stacks || is_off_cpu(sampling)) {
             (Some(CallGraphMode::Fp), _) => CallGraph::FramePointers,
             (Some(CallGraphMode::Dwarf(size)), _) => CallGraph::StackCopies { size, kept: false },
+            (Some(CallGraphMode::Lbr), _) => CallGraph::CallsOfTheCpu,
             (None, true) => CallGraph::StackCopies { size: SIZE_MAX, kept: false },
             (None, false) => CallGraph::None,
         },

@@ -32,6 +32,8 @@ pub(crate) enum CallGraphMode {
     Fp,
     /// Copies of the stack, of this many bytes, unwound by call frame information.
     Dwarf(u32),
+    /// The calls that the CPU keeps.
+    Lbr,
 }
 
 /// `-m`.
@@ -102,19 +104,19 @@ pub(crate) fn period(text: &str) -> Result<u64, String> {
     }
 }
 
-/// `fp`; the modes that are not there yet are named.
+/// How call stacks are taken.
 pub(crate) fn call_graph(text: &str) -> Result<CallGraphMode, String> {
     let (mode, size) = text.split_once(',').map_or((text, None), |(mode, size)| (mode, Some(size)));
     match (mode, size) {
         // perf's other parts (print types, limits) say how to report.
         ("fp", _) => Ok(CallGraphMode::Fp),
-        ("lbr", _) => Err("lbr is not available in this version; --call-graph dwarf is".into()),
+        ("lbr", _) => Ok(CallGraphMode::Lbr),
         ("dwarf", None) => Ok(CallGraphMode::Dwarf(STACK_SIZE)),
         ("dwarf", Some(size)) => match size.parse::<u32>().ok().map(|bytes| bytes.next_multiple_of(8)) {
             Some(bytes @ 8..=SIZE_MAX) => Ok(CallGraphMode::Dwarf(bytes)),
             _ => Err(format!("{size}: a stack copy has 8 to {SIZE_MAX} bytes")),
         },
-        _ => Err("fp or dwarf[,BYTES]".into()),
+        _ => Err("fp, dwarf[,BYTES] or lbr".into()),
     }
 }
 
@@ -281,7 +283,7 @@ mod tests {
         assert_eq!(call_graph("dwarf"), Ok(CallGraphMode::Dwarf(32_768)));
         assert_eq!(call_graph("dwarf,8190"), Ok(CallGraphMode::Dwarf(8192)));
         assert_eq!(call_graph("dwarf,65528"), Ok(CallGraphMode::Dwarf(65_528)));
-        assert_eq!(call_graph("lbr").unwrap_err(), "lbr is not available in this version; --call-graph dwarf is");
+        assert_eq!(call_graph("lbr"), Ok(CallGraphMode::Lbr));
         for wrong in ["magic", "dwarf,0", "dwarf,65529", "dwarf,x", "dwarf,"] {
             assert!(call_graph(wrong).is_err(), "{wrong}");
         }

@@ -91,7 +91,7 @@ fn recording(dir: &Path) -> PathBuf {
     ] {
         let in_kernel = chain.len() == 5;
         let mut sample = Sample {
-            id: SampleId { time, ..id.clone() },
+            id: SampleId { time, ..id },
             ip: if in_kernel { kernel[1] } else { leaf },
             callchain: chain.to_vec(),
             branch_stack: BranchStack { hw_index: 0, entries, counters: Vec::new() },

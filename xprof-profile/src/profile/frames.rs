@@ -269,8 +269,9 @@ impl Mix {
     /// For a list of this length; `seed` is what its meaning depends on.
     #[inline]
     pub(super) fn new(len: usize, seed: ChainHash) -> Mix {
-        let (first, second) = (Mix::K[0] ^ seed.0, Mix::K[1] ^ seed.1.rotate_left(32) ^ len as u64);
-        Mix([first, second, !first, !second])
+        // A seed fills its lane: the length would be taken for a part of it there.
+        let (first, second) = (Mix::K[0] ^ seed.0, Mix::K[1] ^ seed.1.rotate_left(32));
+        Mix([first, second, !first ^ Mix::fold(len as u64 ^ Mix::K[1], Mix::K[0]), !second])
     }
 
     #[inline]
@@ -361,6 +362,22 @@ mod tests {
 
     fn of(bytes: &[u8]) -> Callchain<'_> {
         Callchain::of_bytes(bytes, ByteOrder::NATIVE)
+    }
+
+    #[test]
+    fn a_length_is_never_taken_for_a_part_of_the_seed() {
+        let mut seen = std::collections::BTreeSet::new();
+        for thread in 0..64u64 {
+            for words in 0..12 {
+                let mut entries = vec![7; words.min(5)];
+                entries.resize(words, 0);
+                let ChainHash(first, second) = hash(&chain(&entries), ChainHash(3, thread << 32));
+                assert!(seen.insert((first, second)), "{thread} {words}");
+                let numbers = vec![0; words];
+                let ChainHash(first, second) = hash_of(&numbers, ChainHash(1, thread << 32));
+                assert!(seen.insert((first, second)), "{thread} {words}");
+            }
+        }
     }
 
     #[test]

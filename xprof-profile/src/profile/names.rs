@@ -289,6 +289,25 @@ fn lookup(symbolizer: &Symbolizer, module: &Module, addresses: &[u64]) -> (Vec<O
             let symbol = Symbol { name, start, size: u64::from(len) };
             (vec![Some(symbol); addresses.len()], None)
         }
-        _ => symbolizer.lookup(module, addresses),
+        _ => {
+            let (mut symbols, missing) = symbolizer.lookup(module, addresses);
+            entered(symbolizer, module, addresses, &mut symbols);
+            (symbols, missing)
+        }
+    }
+}
+
+/// Frames that nothing has called: a signal's trampoline and the like were entered by a return, and are looked up one byte before
+/// their first instruction, where no function is. They have the name of the one that begins there.
+fn entered(symbolizer: &Symbolizer, module: &Module, addresses: &[u64], symbols: &mut [Option<Symbol>]) {
+    let unnamed = addresses.iter().zip(symbols).filter(|(_, symbol)| symbol.is_none());
+    let (next, unnamed): (Vec<u64>, Vec<&mut Option<Symbol>>) =
+        unnamed.map(|(address, symbol)| (address.saturating_add(1), symbol)).unzip();
+    if next.is_empty() {
+        return;
+    }
+    let (found, _) = symbolizer.lookup(module, &next);
+    for ((next, slot), found) in next.into_iter().zip(unnamed).zip(found) {
+        *slot = found.filter(|symbol| symbol.start == next);
     }
 }

@@ -301,6 +301,21 @@ fn signals_coroutines_and_libraries_that_go() {
     assert!(known, "{stacks:?}");
 }
 
+/// A trampoline was called by nobody: looked up one byte before its first instruction, as callers are, it has no name.
+#[test]
+fn a_signal_trampoline_has_its_name_in_added_stacks_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("truth");
+    cc("gcc", "truth.c", &program, &["-static"]);
+    let stacks = stacks_in(dir.path(), &program, &["signal"], DWARF, "leaf");
+    exactly(&stacks, &["leaf", "handler_of_trap", "__restore_rt", "trapped", "signalled", "main"], "_start");
+    let mut export = Command::new(xprof());
+    export.args(["export", "--no-inline", "--to", "folded", "-i"]).arg(dir.path().join("perf.data"));
+    let folded = stdout(export.env("HOME", dir.path()));
+    let stack = "main;signalled;trapped;__restore_rt;handler_of_trap;leaf ";
+    assert!(folded.lines().any(|line| line.contains(stack)), "{folded}");
+}
+
 #[test]
 fn the_vdso() {
     let dir = tempfile::tempdir().unwrap();

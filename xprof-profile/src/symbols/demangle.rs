@@ -119,7 +119,72 @@ fn itanium(name: &str, parameters: bool) -> Option<String> {
     let mut out = Bounded(String::new());
     symbol.structured_demangle(&mut out, &show).ok()?;
     // An empty pack of template arguments leaves its comma.
-    Some(literals(&out.0.replace(", >", ">")))
+    let shown = out.0.replace(", >", ">").replace("std::nullptr_t", "decltype(nullptr)");
+    Some(literals(&function_types(&references(shown))))
+}
+
+/// A reference to a member is a reference to all of it: `A&::B` is `A::B&`.
+fn references(mut shown: String) -> String {
+    /// More of them in one name cost time, and are none.
+    const MOST: usize = 64;
+    let mut from = 0;
+    for _ in 0..MOST {
+        let Some(at) = shown.get(from..).and_then(|rest| rest.find("&::")).map(|at| from + at) else { break };
+        let member = &shown[at + 3..];
+        let mut depth = 0;
+        let end = member.find(|c: char| {
+            depth += match c {
+                '<' => 1,
+                '>' if depth > 0 => -1,
+                _ => 0,
+            };
+            depth == 0 && !(c.is_alphanumeric() || matches!(c, '_' | ':' | '>'))
+        });
+        let end = at + 3 + end.unwrap_or(member.len());
+        shown.remove(at);
+        shown.insert(end - 1, '&');
+        from = at + 2;
+    }
+    shown
+}
+
+/// A function's type among template arguments, as `R (A)`. A function that something is local to stands without the space.
+fn function_types(shown: &str) -> String {
+    let mut out = String::with_capacity(shown.len());
+    let (mut depth, mut ends) = (0u32, Vec::new());
+    // Where each parenthesis that is open ends.
+    let mut open = Vec::new();
+    for (at, c) in shown.char_indices() {
+        match c {
+            '(' => open.push(at),
+            ')' => ends.extend(open.pop().map(|from| (from, at + 1))),
+            _ => {}
+        }
+    }
+    ends.sort_unstable();
+    let mut ends = ends.into_iter().peekable();
+    for (at, c) in shown.char_indices() {
+        let end = ends.next_if(|(from, _)| *from == at).map(|(_, end)| end);
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            '(' if depth > 0 => {
+                let is_type = out.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '>' | '*' | '&'));
+                let is_word =
+                    ["operator", "decltype", "sizeof", "alignof", "noexcept"].iter().any(|w| out.ends_with(w));
+                let is_followed = |end: usize| {
+                    let rest = shown.get(end..).unwrap_or_default();
+                    ["::", " const", " volatile", " &", "(", "#"].iter().any(|next| rest.starts_with(next))
+                };
+                if is_type && !is_word && !end.is_none_or(is_followed) {
+                    out.push(' ');
+                }
+            }
+            _ => {}
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// Numbers among template arguments, as C++ writes them: `(unsigned int)8` is `8u`.
@@ -298,6 +363,13 @@ mod tests {
             ("_ZThn16_N4shop3sumEi", "non-virtual thunk to shop::sum(int)"),
             ("_ZNSsC1Ev", "std::basic_string<char, std::char_traits<char>, std::allocator<char> >::basic_string"),
             ("_ZTV4shop", "vtable for shop"),
+            (
+                "_ZN4llvm12is_containedIRNS_11SmallVectorIPNS_5ValueELj4EEEDnEEbOT_RKT0_",
+                "llvm::is_contained<llvm::SmallVector<llvm::Value*, 4u>&, decltype(nullptr)>",
+            ),
+            ("_ZN4shop4makeIJRNS_4Cart4ItemERNS1_2IdIiEEEEEvv", "shop::make<shop::Cart::Item&, shop::Cart::Id<int>&>"),
+            ("_ZN4shop3runIZNS_4openEiEUliE_EEvT_", "shop::run<shop::open(int)::{lambda(int)#1}>"),
+            ("_ZN4shop4callINS_4FuncIFNS_5ErrorEmEEEEEvv", "shop::call<shop::Func<shop::Error (unsigned long)> >"),
             ("_ZN3std2io5stdio6_print17h0123456789abcde0E", "std::io::stdio::_print"),
             ("_ZN3std2io5stdio6_print17h0123456789abcde0E.llvm.77", "std::io::stdio::_print"),
             ("_ZN4core3ptr14drop$LT$u8$GT$17h0123456789abcde0E", "core::ptr::drop<u8>"),

@@ -9,7 +9,7 @@ mod batches;
 use std::sync::{Arc, mpsc};
 
 use addr2line::{Context, LookupResult, SplitDwarfLoad};
-use gimli::{Dwarf, DwarfPackage, EndianSlice, RunTimeEndian, SectionId};
+use gimli::{Dwarf, DwarfPackage, EndianSlice, RunTimeEndian, Section, SectionId};
 use object::Endianness;
 use rustc_hash::FxHashSet;
 use typed_arena::Arena;
@@ -88,6 +88,7 @@ impl<'a> Debug<'a> {
             files,
             package: self.package.as_ref(),
             split: 0,
+            split_bytes: 0,
             texts: Texts::default(),
         })
     }
@@ -174,6 +175,8 @@ struct Reader<'s> {
     files: &'s Files<'s>,
     package: Option<&'s DwarfPackage<Slice<'s>>>,
     split: usize,
+    /// Bytes of the split units that were loaded: the program does not say how large they are.
+    split_bytes: u64,
     texts: Texts,
 }
 
@@ -188,6 +191,8 @@ impl Reader<'_> {
                 LookupResult::Load { load, continuation } => {
                     self.split += 1;
                     let dwarf = if self.split <= MOST_SPLIT { self.files.split(&load, self.package) } else { None };
+                    let bytes = dwarf.as_ref().map_or(0, |dwarf| dwarf.debug_info.reader().len());
+                    self.split_bytes += bytes as u64;
                     result = addr2line::LookupContinuation::resume(continuation, dwarf);
                 }
             }
@@ -252,7 +257,10 @@ impl Files<'_> {
     }
 
     fn dwarf(&self, elf: &Elf, name: impl Fn(SectionId) -> Option<&'static str>) -> Option<Dwarf<Slice<'_>>> {
-        Dwarf::load(|id| Ok::<_, gimli::Error>(self.section(elf, name(id)))).ok()
+        // Where variables are, and macros, nobody asks; where sections are compressed, unpacking them takes as long as the rest.
+        use SectionId::{DebugLoc, DebugLocLists, DebugMacinfo, DebugMacro};
+        let is_read = |id: &SectionId| !matches!(id, DebugLoc | DebugLocLists | DebugMacinfo | DebugMacro);
+        Dwarf::load(|id| Ok::<_, gimli::Error>(self.section(elf, Some(id).filter(is_read).and_then(&name)))).ok()
     }
 
     fn open(&self, path: Vec<u8>) -> Option<Elf> {

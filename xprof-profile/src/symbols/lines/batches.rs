@@ -73,7 +73,7 @@ fn within(debug: &Debug<'_>, offsets: &[u64], limits: Limits) -> Vec<Vec<Line>> 
 /// The addresses, by what one reader is to read.
 fn batches(debug: &Debug<'_>, offsets: &[u64], limits: Limits) -> Vec<Vec<Wanted>> {
     // Not worth an index of the units, unless what they have lies elsewhere.
-    let is_split = debug.dwarf.debug_addr.reader().len() > 0;
+    let is_split = !debug.dwarf.debug_addr.reader().is_empty();
     if (debug.dwarf.debug_info.reader().len() as u64) < limits.worth && !is_split {
         return vec![(0..offsets.len()).map(|index| (None, index)).collect()];
     }

@@ -6,6 +6,7 @@
 //! * `serving`: whom dom0's processes work for.
 //! * [`msr`]: the contract, as far as Xen carries it.
 //! * [`session`]: the backend; [`tick`]: one look at all vCPUs; [`whole`]: with dom0's own events beside it.
+//! * [`trace`]: Xen's own record of its scheduler.
 //! * [`stack`]: a guest's stack, through its page tables ([`paging`]), in frames mapped here ([`frames`]).
 
 pub mod books;
@@ -18,5 +19,6 @@ mod serving;
 pub mod session;
 pub mod stack;
 pub mod tick;
+pub mod trace;
 pub mod whole;
 pub mod xenstore;

@@ -1,0 +1,14 @@
+//! Xen's own trace: its scheduler's records, exactly when each vCPU ran, waited for a pCPU and slept, and who took whose pCPU.
+//!
+//! * [`records`]: records, from bytes, by one table.
+//! * [`reading`]: what is taken from them, over all pCPUs.
+//! * [`states`]: the states of vCPUs, as stints.
+//! * [`clock`]: from the trace's TSC to the session's clock.
+
+pub mod clock;
+pub mod reading;
+pub mod records;
+pub mod states;
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,99 @@ pub const RUNNING_EVENT: &str = "domain-clock";
 /// Name of the event that samples the time in which vCPUs waited for a pCPU; otherwise as [`RUNNING_EVENT`].
 pub const WAITING_EVENT: &str = "domain-wait";
 
+/// Name of the event that tells in which state each vCPU was, by Xen's own trace: a sample at the end of each stint, whose period is the
+/// stint's length, ns. Its place is a mapping with the name of a [`RunState`], its `ADDR` is [`RunState::address`].
+pub const STATES_EVENT: &str = "vcpu-states";
+
+/// The state of a vCPU, as Xen's scheduler has it (`RUNSTATE_*` of vcpu.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RunState {
+    /// It has a pCPU.
+    Running,
+    /// It wants one.
+    Runnable,
+    /// It wants none.
+    Blocked,
+    /// It is paused, or down.
+    Offline,
+}
+
+impl RunState {
+    /// All of them, by the number that Xen has for each.
+    pub const ALL: [RunState; 4] = [RunState::Running, RunState::Runnable, RunState::Blocked, RunState::Offline];
+
+    /// Xen's number.
+    pub fn number(self) -> u64 {
+        self as u64
+    }
+
+    /// What its time is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunState::Running => "[running]",
+            RunState::Runnable => "[waiting for a pCPU]",
+            RunState::Blocked => "[blocked]",
+            RunState::Offline => "[paused]",
+        }
+    }
+
+    /// The `ADDR` of its samples: the state in the lowest byte, with [`GOES_ON`] what is not over, and in the upper half whose vCPU got the pCPU that this one was taken
+    /// from: the domain's id in the upper 16 bits, vCPU in the lower; all bits are set where nobody did.
+    pub fn address(self, by: Option<Guest>) -> u64 {
+        let by =
+            by.map_or(u64::from(u32::MAX), |by| u64::from(by.machine_pid & 0xffff) << 16 | u64::from(by.vcpu & 0xffff));
+        self.number() | by << 32
+    }
+
+    /// Reads an `ADDR` ([`RunState::address`]); `None` for one that means no state.
+    pub fn of_address(addr: u64) -> Option<(RunState, Option<Guest>)> {
+        let state = RunState::ALL.into_iter().find(|state| state.number() == addr & 0xff)?;
+        let by = Guest { machine_pid: (addr >> 48) as u32, vcpu: (addr >> 32) as u32 & 0xffff };
+        Some((state, Some(by).filter(|_| addr >> 32 != u64::from(u32::MAX))))
+    }
+}
+
+/// Bit of `ADDR`: the vCPU stays in this state, and the next sample goes on with it.
+pub const GOES_ON: u64 = 1 << 8;
+
+/// How a CPU's vendor calls the reason of a guest's exit: the frequent ones (AMD's manual, volume 2, appendix C; Intel's, volume 3, appendix C).
+pub fn exit_name(svm: bool, code: u32) -> &'static str {
+    match (svm, code) {
+        (true, 0x60) | (false, 1) => "interrupt",
+        (true, 0x61) | (false, 0) => "exception or NMI",
+        (true, 0x64) | (false, 7) => "interrupt window",
+        (true, 0x6e) | (false, 16) => "RDTSC",
+        (true, 0x72) | (false, 10) => "CPUID",
+        (true, 0x78) | (false, 12) => "HLT",
+        (true, 0x77) | (false, 40) => "PAUSE",
+        (true, 0x7b) | (false, 30) => "I/O port",
+        (true, 0x7c) => "MSR",
+        (false, 31) => "MSR read",
+        (false, 32) => "MSR write",
+        (true, 0x81) | (false, 18) => "hypercall",
+        (true, 0x87) => "RDTSCP",
+        (true, 0x400) => "nested page fault",
+        (false, 48) => "EPT violation",
+        (false, 49) => "EPT misconfiguration",
+        (false, 52) => "preemption timer",
+        (true, 0..=0x1f) | (false, 28) => "control register",
+        (true, 0x40..=0x5f) => "exception",
+        _ => "",
+    }
+}
+
+/// Beginning of the keys of facts that count how often a vCPU stopped for Xen: domain, vCPU and the reason, hexadecimal, as the CPU's vendor
+/// numbers it (`exits.3.0.7b`).
+pub const EXITS_FACT: &str = "exits.";
+/// Key of the fact that is there when those reasons are SVM's; otherwise they are VMX's.
+pub const SVM_FACT: &str = "exits_svm";
+/// Key of the fact that says how far times of [`STATES_EVENT`] may be off, ns.
+pub const TRACE_ERROR_FACT: &str = "trace_error_ns";
+/// Key of the fact that counts the trace's records that Xen had no space for.
+pub const TRACE_LOST_FACT: &str = "trace_lost";
+/// Key of the fact that says for how long the states of vCPUs are not known, because records were lost or the clocks did not agree, ns.
+pub const TRACE_UNKNOWN_FACT: &str = "trace_unknown_ns";
+
 /// What stands among the domains of a whole host for time that no domain had a pCPU: `DOMID_IDLE` of xen.h. Its vCPUs are the pCPUs.
 pub const IDLE: u32 = 0x7fff;
 /// The same for time that nobody accounts for, of domains that died for example: `DOMID_INVALID` of xen.h.
@@ -106,7 +199,8 @@ pub fn unseen_name(domain: u32) -> &'static str {
 
 /// True for the name of a mapping that stands for time ([`unseen_name`]).
 pub fn is_unseen(path: &[u8]) -> bool {
-    [BETWEEN_TICKS, IDLE_NAME, REST_NAME].iter().any(|name| name.as_bytes() == path)
+    let states = RunState::ALL.map(RunState::name);
+    [BETWEEN_TICKS, IDLE_NAME, REST_NAME].iter().chain(&states).any(|name| name.as_bytes() == path)
 }
 
 /// How a vCPU was found; the `ADDR` of its sample, with [`TORN`] where its stack may be of two moments, and in the upper half how long

@@ -17,7 +17,7 @@ pub use pprof::pprof;
 pub use speedscope::speedscope;
 
 use rustc_hash::FxHashMap;
-use xprof_perfdata::domain::{RUNNING_EVENT, WAITING_EVENT};
+use xprof_perfdata::domain::{RUNNING_EVENT, STATES_EVENT, WAITING_EVENT};
 use xprof_profile::profile::{EventStacks, FunctionName, Key, Stack, Stacks, Value};
 
 use crate::plain::Plain;
@@ -40,7 +40,7 @@ pub struct Source {
 /// The unit of an event's periods, in pprof's words.
 fn unit(event: &str) -> &'static str {
     let name = event.split(':').next().unwrap_or_default();
-    let is_clock = ["cpu-clock", "task-clock", "off-cpu", RUNNING_EVENT, WAITING_EVENT].contains(&name);
+    let is_clock = ["cpu-clock", "task-clock", "off-cpu", RUNNING_EVENT, WAITING_EVENT, STATES_EVENT].contains(&name);
     if is_clock { "nanoseconds" } else { "count" }
 }
 

@@ -4,10 +4,12 @@
 //! those rows of the tables whose names match.
 
 mod activity;
+mod lanes;
 mod rows;
 
 use std::fmt::Write as _;
 
+use xprof_perfdata::domain::STATES_EVENT;
 use xprof_profile::profile::{EventStacks, Key, Profile, Stacks};
 
 use crate::flame::{self, Graph, Xml};
@@ -58,8 +60,13 @@ pub fn html(page: &Page<'_>, out: &mut String) {
     out.push_str("</section>\n<section id=\"activity\" aria-label=\"Samples over time\"><h2>Samples over time</h2>\n");
     for (nth, event) in page.events.iter().enumerate() {
         let _ = writeln!(out, "<div{}>", flame::of_event(nth, page.events.len()));
-        activity::table(page.stacks, event, Key::Cpu, "CPU ", out);
-        activity::table(page.stacks, event, Key::Domain, "", out);
+        // States are drawn as what they are: how many there were says little.
+        if event.name == STATES_EVENT {
+            lanes::table(page.stacks, event, out);
+        } else {
+            activity::table(page.stacks, event, Key::Cpu, "CPU ", out);
+            activity::table(page.stacks, event, Key::Domain, "", out);
+        }
         out.push_str("</div>\n");
     }
     out.push_str("</section>\n<section id=\"table\" aria-label=\"Table\">\n");

@@ -300,6 +300,16 @@ fn of_xen(machine: &Machine, error: &XenError) -> Option<Advice> {
         XenError::Version { major, minor, .. } => {
             advice(format!("this xprof knows Xen 4.13 to 4.22, and this is {major}.{minor}"), "a newer xprof")
         }
+        XenError::TraceBusy(who) if who.starts_with("it is on") => advice(
+            "somebody has turned it on and lets it fill (`tbuf_size` on Xen's command line, or `xentrace -x`): its end, and what is in it, is theirs",
+            "when nobody wants it any more: xentrace -D -T 1 /dev/null   (empties it and turns it off)",
+        ),
+        XenError::TraceBusy(_) => {
+            advice("one program at a time can read it, and it is left alone", "when that has ended: the same again")
+        }
+        XenError::NoTrace => {
+            advice("only its scheduler's exact times want it", "leave --source away, or: --source context")
+        }
         XenError::DomainGone(_) => advice("it was destroyed, or has shut down", "xprof domains"),
         XenError::Call { source, .. } if source.raw_os_error() == Some(errno::PERM) && !is_dom0(machine) => {
             advice("Xen answers such questions to dom0 alone", "in dom0: xprof domains")

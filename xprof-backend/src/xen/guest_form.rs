@@ -12,8 +12,11 @@ use rustc_hash::FxHashMap;
 use xprof_perfdata::abi::{attr_flag, context, event_type, misc, read_format, record, sample, software};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
+use xprof_perfdata::domain::Guest;
 pub use xprof_perfdata::domain::{Domain, DomainKind, State};
-use xprof_perfdata::domain::{NO_TASK, RUNNING_EVENT, TORN, WAITING_EVENT, unseen_name};
+use xprof_perfdata::domain::{
+    GOES_ON, NO_TASK, RUNNING_EVENT, RunState, STATES_EVENT, TORN, WAITING_EVENT, unseen_name,
+};
 use xprof_perfdata::events::Events;
 use xprof_perfdata::record::{Comm, IdIndex, IdIndexEntry, Mmap, MmapFile, Record, TaskId};
 use xprof_perfdata::sample::{SampleFormat, SampleId};
@@ -54,6 +57,8 @@ pub enum Kind {
     Running,
     /// Time that its vCPUs waited for a pCPU; the period is ns of it.
     Waiting,
+    /// Every state that its vCPUs were in, by Xen's trace; the period is ns of it.
+    States,
 }
 
 impl Kind {
@@ -62,6 +67,7 @@ impl Kind {
         match self {
             Kind::Running => RUNNING_EVENT,
             Kind::Waiting => WAITING_EVENT,
+            Kind::States => STATES_EVENT,
         }
     }
 }
@@ -70,6 +76,28 @@ impl Kind {
 const BETWEEN_TICKS_AT: u64 = 0x0100_0000_0000_0000;
 /// Bytes of it.
 const BETWEEN_TICKS_LEN: u64 = 0x1000;
+
+/// Where the states of vCPUs are mapped, one after the other, each as long as what stands for time unseen.
+const STATES_AT: u64 = BETWEEN_TICKS_AT + 0x1_0000;
+
+/// Time that a vCPU spent in one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateSample {
+    /// When that ended, ns on the session's clock, and how long it was, ns.
+    pub time: u64,
+    /// See [`StateSample::time`].
+    pub period: u64,
+    /// Domain and vCPU.
+    pub of: Guest,
+    /// The pCPU that it had or last had.
+    pub pcpu: u32,
+    /// The state.
+    pub state: RunState,
+    /// Whose vCPU got the pCPU that this one was taken from.
+    pub by: Option<Guest>,
+    /// It is not over.
+    pub goes_on: bool,
+}
 
 /// In which mode the vCPU was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +183,7 @@ pub struct Options {
 pub struct GuestForm {
     attr: Attr,
     format: SampleFormat,
-    kinds: &'static [Kind],
+    kinds: Vec<Kind>,
     /// Ids of one event.
     capacity: usize,
     /// (domain, vCPU) -> place of its ids.
@@ -181,10 +209,26 @@ impl GuestForm {
         GuestForm {
             format: attr.sample_format(ByteOrder::NATIVE),
             attr,
-            kinds: if options.waiting { &[Kind::Running, Kind::Waiting] } else { &[Kind::Running] },
+            kinds: if options.waiting { vec![Kind::Running, Kind::Waiting] } else { vec![Kind::Running] },
             capacity: known + SPARE_IDS,
             places: FxHashMap::default(),
         }
+    }
+
+    /// Every state of vCPUs is told, too.
+    #[must_use]
+    pub fn with_states(mut self) -> GuestForm {
+        self.kinds.push(Kind::States);
+        self
+    }
+
+    /// The attr of an event: a state has neither stack nor registers.
+    fn attr(&self, kind: Kind) -> Attr {
+        if kind != Kind::States {
+            return self.attr.clone();
+        }
+        let without = sample::CALLCHAIN | sample::REGS_INTR | sample::PHYS_ADDR;
+        Attr { sample_type: self.attr.sample_type & !without, sample_regs_intr: 0, ..self.attr.clone() }
     }
 
     /// The events, with all ids.
@@ -192,7 +236,7 @@ impl GuestForm {
         let mut events = Events::new(ByteOrder::NATIVE);
         for (event, kind) in self.kinds.iter().enumerate() {
             let ids = (0..self.capacity).map(|place| self.id(event, place)).collect();
-            events.push(self.attr.clone(), kind.event_name().into(), ids);
+            events.push(self.attr(*kind), kind.event_name().into(), ids);
         }
         events
     }
@@ -270,18 +314,23 @@ impl GuestForm {
         };
         let mode = if domain.id == 0 { misc::USER } else { misc::GUEST_USER };
         let comm = Record::Comm(Comm { task, comm: domain.name.clone().into_bytes() });
-        let unseen = Record::Mmap(Mmap {
-            pid: NO_TASK,
-            tid: NO_TASK,
-            start: BETWEEN_TICKS_AT,
-            len: BETWEEN_TICKS_LEN,
-            prot: 5,
-            path: unseen_name(domain.id).into(),
-            file: MmapFile::Inode { major: 0, minor: 0, inode: 0, generation: 0 },
-            v2: true,
-            ..Mmap::default()
-        });
-        for record in [comm, unseen] {
+        let place = |start, path: &str| {
+            Record::Mmap(Mmap {
+                pid: NO_TASK,
+                tid: NO_TASK,
+                start,
+                len: BETWEEN_TICKS_LEN,
+                prot: 5,
+                path: path.into(),
+                file: MmapFile::Inode { major: 0, minor: 0, inode: 0, generation: 0 },
+                v2: true,
+                ..Mmap::default()
+            })
+        };
+        let states = RunState::ALL.into_iter().filter(|_| self.kinds.contains(&Kind::States));
+        let states = states.map(|state| place(state_at(state), state.name()));
+        let unseen = place(BETWEEN_TICKS_AT, unseen_name(domain.id));
+        for record in [comm, unseen].into_iter().chain(states) {
             out.extend(record.encode(&id, mode, &self.format)?);
         }
         Ok(())
@@ -319,19 +368,44 @@ impl GuestForm {
             word(rsp);
         }
         word(registers.map_or(0, |regs| regs.cr3));
-        let size = (out.len() - start) as u16;
-        let head = &mut out[start..start + 8];
-        head[..4].copy_from_slice(&record::SAMPLE.to_ne_bytes());
-        head[4..6].copy_from_slice(&cpumode(mode, sample.domain).to_ne_bytes());
-        head[6..].copy_from_slice(&size.to_ne_bytes());
+        finish(out, start, cpumode(mode, sample.domain));
         true
     }
+
+    /// Appends the sample of a state. False as for [`GuestForm::sample`].
+    pub fn state(&self, sample: &StateSample, out: &mut Vec<u8>) -> bool {
+        let StateSample { time, period, of, pcpu, state, by, goes_on } = *sample;
+        let event = self.kinds.iter().position(|known| *known == Kind::States);
+        let (Some(event), Some(&place)) = (event, self.places.get(&(of.machine_pid, of.vcpu))) else { return false };
+        let start = out.len();
+        out.extend_from_slice(&[0; 8]);
+        let task = pair(NO_TASK, NO_TASK);
+        let addr = state.address(by) | if goes_on { GOES_ON } else { 0 };
+        for word in [self.id(event, place), state_at(state), task, time, addr, pair(pcpu, 0), period] {
+            out.extend_from_slice(&word.to_ne_bytes());
+        }
+        finish(out, start, cpumode(Mode::User, of.machine_pid));
+        true
+    }
+}
+
+fn state_at(state: RunState) -> u64 {
+    STATES_AT + state.number() * BETWEEN_TICKS_LEN
 }
 
 /// Two numbers of 32 bits as they lie one after the other.
 fn pair(first: u32, second: u32) -> u64 {
     let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Writes the head of the sample that was appended from `start` on.
+fn finish(out: &mut [u8], start: usize, mode: u16) {
+    let size = (out.len() - start) as u16;
+    let head = &mut out[start..start + 8];
+    head[..4].copy_from_slice(&record::SAMPLE.to_ne_bytes());
+    head[4..6].copy_from_slice(&mode.to_ne_bytes());
+    head[6..].copy_from_slice(&size.to_ne_bytes());
 }
 
 /// Domain-0 is the host.

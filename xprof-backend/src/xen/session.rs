@@ -1,5 +1,5 @@
 //! A session that samples domains: one thread ([`sampler`]) that ticks, follows domains as they come and go ([`following`]), and sends
-//! whole records. It changes nothing on the host: it reads, and maps frames read-only.
+//! whole records. It changes nothing on the host, but with `--source trace`: it reads, and maps frames read-only.
 
 mod following;
 mod sampler;
@@ -14,13 +14,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use xprof_perfdata::domain::{Domain, Domains, PCPUS_FACT};
 
 use self::following::Following;
-use self::sampler::{Control, Sampler};
+use self::sampler::{Control, Sampler, Traced};
 use super::books::Books;
 use super::frames::FrameCache;
 use super::guest_form::{GuestForm, Options};
 use super::host::Host;
 use super::tick::Ticks;
-use crate::plan::{CallGraph, DomainTarget, Plan, Rate, Target};
+use super::trace::Trace;
+use crate::plan::{CallGraph, DomainTarget, Plan, Rate, Sources, Target};
 use crate::sys::clock;
 use crate::sys::xen::abi::domain_flag;
 use crate::sys::xen::{Holder, holder};
@@ -96,9 +97,6 @@ impl XenSession {
         if !cfg!(target_arch = "x86_64") {
             return Err(Error::Other("the registers of Arm guests are not read yet: xprof domains lists them".into()));
         }
-        if plan.sources.trace {
-            return Err(Error::Other("--source trace: this version does not read Xen's trace yet".into()));
-        }
         let mut host = Host::open()?;
         let mut notes = Vec::new();
         let hz = match plan.rate {
@@ -136,6 +134,9 @@ impl XenSession {
             form: GuestForm::new(&options, &[]),
             ticks: Ticks::new(stacks, target.waiting, stacks_held, seed),
             holder,
+            trace: None,
+            traced: Traced::default(),
+            contexts: plan.sources.context,
             vcpus: Vec::new(),
             cache: FrameCache::default(),
             following,
@@ -153,6 +154,10 @@ impl XenSession {
             sampler.ticks.books = Some(books);
         }
         sampler.form = GuestForm::new(&options, &domains);
+        if plan.sources.trace {
+            sampler.trace = Some(Trace::begin(clockid)?);
+            sampler.form = sampler.form.with_states();
+        }
         let mut head = Vec::new();
         sampler.form.domains(&domains, 0, &mut head)?;
         let (major, minor) = sampler.host.xen.version();
@@ -160,7 +165,7 @@ impl XenSession {
         let mut facts = vec![
             ("xen_version".to_owned(), format!("{major}.{minor}{extra}")),
             (PCPUS_FACT.to_owned(), cpus.to_string()),
-            ("source".to_owned(), "context".to_owned()),
+            ("source".to_owned(), source_text(plan.sources)),
         ];
         if target.host {
             facts.extend(sampler.serving());
@@ -171,7 +176,7 @@ impl XenSession {
             description: Description {
                 events: sampler.form.events(),
                 clockid: Some(clockid),
-                rings: 1,
+                rings: 1 + u32::from(plan.sources.trace),
                 ring_bytes: MESSAGE_BYTES,
                 notes,
                 head,
@@ -189,6 +194,13 @@ impl XenSession {
             worker: None,
         })
     }
+}
+
+/// The sources, as `--source` names them.
+fn source_text(sources: Sources) -> String {
+    let names = [(sources.context, "context"), (sources.trace, "trace")];
+    let names: Vec<&str> = names.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name).collect();
+    names.join(",")
 }
 
 impl Session for XenSession {

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::abi::{misc, record, sample as bit};
-use xprof_perfdata::domain::{Guest, RUNNING_EVENT, State, WAITING_EVENT};
+use xprof_perfdata::domain::{Guest, RUNNING_EVENT, STATES_EVENT, State, WAITING_EVENT};
 use xprof_perfdata::events::{Event, Events, OFF_CPU_EVENT};
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
@@ -215,6 +215,11 @@ impl Builder {
             let period = view.period().unwrap_or(event.attr.sample_period);
             let state = if is_shared { State::Running.number() } else { view.addr() };
             self.origins.add_time(who.origin, state, period);
+        }
+        if self.wanted.domain && event.name == STATES_EVENT {
+            let (guest, _) = self.timeline.machine(raw.misc, view.id(), view.pid());
+            let period = view.period().unwrap_or(event.attr.sample_period);
+            self.origins.add_state(who.origin, guest.map_or(0, |guest| guest.vcpu), view.addr(), period);
         }
         if is_shared {
             return;

@@ -3,12 +3,13 @@
 //! A domain's id changes with every reboot, and its name may; its UUID stays. So rows are made by what
 //! [`DomainNames::name`] says: the last name that a UUID had, told apart by the id where two domains share one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::domain::{
-    Domain, Domains, Guest, IDLE, PCPUS_FACT, SERVES_FACT, STUB_FACT, State, TORN, WAITED_FACT, WALL_FACT, served_by,
-    width,
+    Domain, Domains, EXITS_FACT, GOES_ON, Guest, IDLE, PCPUS_FACT, RunState, SERVES_FACT, STUB_FACT, SVM_FACT, State,
+    TORN, TRACE_ERROR_FACT, TRACE_LOST_FACT, TRACE_UNKNOWN_FACT, WAITED_FACT, WALL_FACT, served_by, width,
 };
 
 use crate::timeline::DEFAULT_GUEST;
@@ -47,6 +48,8 @@ pub struct HostTime {
     pub wall: u64,
     /// All of it was: [`IDLE`] stands among its domains.
     pub whole: bool,
+    /// What Xen's trace says of itself, where it was recorded.
+    pub trace: Option<TraceFacts>,
 }
 
 /// A domain in a report.
@@ -60,6 +63,51 @@ pub struct DomainTime {
     pub seen: Seen,
     /// How long its vCPUs waited for a pCPU, as far as looks at them tell: vCPU and ns.
     pub waited: Vec<(u32, u64)>,
+    /// What its vCPUs did, by Xen's trace, by their number; nothing without it.
+    pub states: BTreeMap<u32, VcpuStates>,
+}
+
+/// What a vCPU did, by Xen's trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VcpuStates {
+    /// ns in each state, by [`RunState::number`].
+    pub ns: [u64; 4],
+    /// Whose vCPUs got the pCPUs that this one was taken from: how many waits began so and are over, and ns of waiting.
+    pub taken: BTreeMap<(String, u32), (u64, u64)>,
+    /// How often it stopped for Xen, by reason as the CPU's vendor numbers it.
+    pub exits: BTreeMap<u32, u64>,
+}
+
+impl VcpuStates {
+    /// ns in all states.
+    pub fn total(&self) -> u64 {
+        self.ns.iter().fold(0, |sum, ns| sum.saturating_add(*ns))
+    }
+
+    /// ns in one.
+    pub fn of(&self, state: RunState) -> u64 {
+        self.ns[state as usize]
+    }
+}
+
+/// What Xen's trace says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceFacts {
+    /// Times are right by this, ns.
+    pub error: u64,
+    /// Records that were lost.
+    pub lost: u64,
+    /// For so long it is not known what vCPUs did, ns.
+    pub unknown: u64,
+    /// Reasons of exits are SVM's.
+    pub svm: bool,
+}
+
+/// The states of one vCPU while they are added up.
+#[derive(Clone, Debug, Default)]
+struct States {
+    ns: [u64; 4],
+    taken: FxHashMap<Guest, (u64, u64)>,
 }
 
 /// The domains of a recording.
@@ -70,6 +118,8 @@ pub(super) struct Origins {
     list: Vec<Origin>,
     index: FxHashMap<Origin, u32>,
     seen: FxHashMap<u32, Seen>,
+    /// By origin and vCPU.
+    states: FxHashMap<(u32, u32), States>,
 }
 
 impl Origins {
@@ -79,8 +129,14 @@ impl Origins {
         for (at, domain) in domains.list.iter().enumerate() {
             by_id.entry(domain.id).or_default().push(at as u32);
         }
-        let mut origins =
-            Origins { domains, by_id, list: Vec::new(), index: FxHashMap::default(), seen: FxHashMap::default() };
+        let mut origins = Origins {
+            domains,
+            by_id,
+            list: Vec::new(),
+            index: FxHashMap::default(),
+            seen: FxHashMap::default(),
+            states: FxHashMap::default(),
+        };
         origins.intern(Origin { machine: 0, vcpu: -1, domain: u32::MAX });
         origins
     }
@@ -151,6 +207,35 @@ impl Origins {
         seen.width = seen.width.max(width(state));
     }
 
+    /// Adds a stint that Xen's trace tells of.
+    pub(super) fn add_state(&mut self, origin: u32, vcpu: u32, addr: u64, period: u64) {
+        let Some((state, by)) = RunState::of_address(addr) else { return };
+        let states = self.states.entry((origin, vcpu)).or_default();
+        let ns = &mut states.ns[state as usize];
+        *ns = ns.saturating_add(period);
+        if let Some(by) = by {
+            let taken = states.taken.entry(by).or_default();
+            *taken = (taken.0 + u64::from(addr & GOES_ON == 0), taken.1.saturating_add(period));
+        }
+    }
+
+    /// What the trace says of itself; `None` where there was none.
+    pub(super) fn trace(&self) -> Option<TraceFacts> {
+        let fact = |key| self.domains.fact(key)?.parse().ok();
+        let svm = self.domains.fact(SVM_FACT).is_some();
+        let (lost, unknown) = (fact(TRACE_LOST_FACT).unwrap_or(0), fact(TRACE_UNKNOWN_FACT).unwrap_or(0));
+        Some(TraceFacts { error: fact(TRACE_ERROR_FACT)?, lost, unknown, svm })
+    }
+
+    /// How often vCPUs stopped for Xen: domain's id, vCPU, reason, count.
+    fn exits(&self) -> impl Iterator<Item = (u32, u32, u32, u64)> {
+        self.domains.facts.iter().filter_map(|(key, count)| {
+            let mut parts = key.strip_prefix(EXITS_FACT)?.splitn(3, '.');
+            let (domain, vcpu) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some((domain, vcpu, u32::from_str_radix(parts.next()?, 16).ok()?, count.parse().ok()?))
+        })
+    }
+
     /// True when one of `wanted` (ids, names, UUIDs) means this origin.
     pub(super) fn is_one_of(&self, origin: u32, wanted: &[String]) -> bool {
         let origin = self.get(origin);
@@ -166,7 +251,7 @@ impl Origins {
     pub(super) fn host(&self) -> Option<HostTime> {
         let fact = |key| self.domains.fact(key)?.parse().ok();
         let whole = self.domains.list.iter().any(|domain| domain.id == IDLE);
-        Some(HostTime { pcpus: fact(PCPUS_FACT)?, wall: fact(WALL_FACT)?, whole })
+        Some(HostTime { pcpus: fact(PCPUS_FACT)?, wall: fact(WALL_FACT)?, whole, trace: self.trace() })
     }
 
     /// How long vCPUs waited: domain's id, vCPU, ns.
@@ -266,6 +351,31 @@ impl Origins {
                 None => time.waited.push((vcpu, ns)),
             }
         }
+        for (&(origin, vcpu), states) in &self.states {
+            let name = names.name(self.get(origin));
+            let new = || DomainTime { name: name.to_string(), ..DomainTime::default() };
+            let time = times.entry(name.clone()).or_insert_with(new);
+            if time.domain.is_none() {
+                time.domain = self.domain(self.get(origin)).cloned();
+            }
+            let sum = time.states.entry(vcpu).or_default();
+            sum.ns.iter_mut().zip(states.ns).for_each(|(sum, ns)| *sum = sum.saturating_add(ns));
+            for (by, (times, ns)) in &states.taken {
+                let by_name = names
+                    .ids
+                    .get(&by.machine_pid)
+                    .map_or_else(|| format!("domain {}", by.machine_pid), |name| name.to_string());
+                let taken = sum.taken.entry((by_name, by.vcpu)).or_default();
+                *taken = (taken.0 + times, taken.1.saturating_add(*ns));
+            }
+        }
+        for (id, vcpu, reason, count) in self.exits() {
+            let Some(at) = self.domain_at(id, u64::MAX) else { continue };
+            let name = names.name(Origin { machine: id, vcpu: -1, domain: at });
+            if let Some(time) = times.get_mut(&name).filter(|time| !time.states.is_empty()) {
+                *time.states.entry(vcpu).or_default().exits.entry(reason).or_default() += count;
+            }
+        }
         let mut list: Vec<DomainTime> = times.into_values().collect();
         list.sort_by(|a, b| b.seen.total().cmp(&a.seen.total()).then_with(|| a.name.cmp(&b.name)));
         list
@@ -338,7 +448,7 @@ mod tests {
         // Names and numbers of a guest's own processes mean nothing.
         assert_eq!(served(web, b"vif5.0-q0-guest", 77), "web");
         assert_eq!(served(stub, b"", 1), "web");
-        assert_eq!(origins.host(), Some(HostTime { pcpus: 2, wall: 9, whole: false }));
+        assert_eq!(origins.host(), Some(HostTime { pcpus: 2, wall: 9, ..HostTime::default() }));
         domains.list.push(domain(IDLE, "[idle]"));
         assert!(Origins::new(Some(&domains)).host().unwrap().whole);
     }

@@ -1,8 +1,10 @@
 //! How much of the domains' time was seen, and whether the host's books balance: without it, shares of rows say more than is known.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
-use xprof_perfdata::domain::{IDLE, REST};
-use xprof_profile::profile::{DomainTime, HostTime, Profile};
+use xprof_perfdata::domain::{IDLE, REST, RunState, exit_name};
+use xprof_profile::profile::{DomainTime, HostTime, Profile, TraceFacts, VcpuStates};
 
 use super::percent;
 use crate::plain::Plain;
@@ -21,17 +23,21 @@ fn is_no_domain(time: &DomainTime) -> bool {
 /// front, which says what its pCPUs did.
 pub fn domain_lines(profile: &Profile) -> Vec<String> {
     let wall = profile.host.map_or(0, |host| host.wall);
+    let svm = profile.host.and_then(|host| host.trace).is_some_and(|trace| trace.svm);
     let domains: Vec<&DomainTime> = profile.domains.iter().filter(|time| !is_no_domain(time)).collect();
     let (shown, rest) = domains.split_at(domains.len().min(SHOWN));
     let mut lines: Vec<String> = Books::of(profile).map(|books| books.line()).into_iter().collect();
-    lines.extend(shown.iter().map(|time| line(&time.name, &[time], wall)));
+    lines.extend(shown.iter().map(|time| line(&time.name, &[time], wall, svm)));
+    if let Some(trace) = profile.host.and_then(|host| host.trace) {
+        lines.push(trace_line(&trace));
+    }
     if !rest.is_empty() {
-        lines.push(line(&format!("s: {} more", rest.len()), rest, 0));
+        lines.push(line(&format!("s: {} more", rest.len()), rest, 0, false));
     }
     lines
 }
 
-fn line(name: &str, times: &[&DomainTime], wall: u64) -> String {
+fn line(name: &str, times: &[&DomainTime], wall: u64, svm: bool) -> String {
     let sum = |part: fn(&DomainTime) -> u64| times.iter().map(|time| part(time)).fold(0, u64::saturating_add);
     let whole = sum(|time| time.seen.total());
     let share = |part| percent(sum(part), whole);
@@ -45,7 +51,10 @@ fn line(name: &str, times: &[&DomainTime], wall: u64) -> String {
         share(|time| time.seen.running),
         share(|time| time.seen.preempted),
         share(|time| time.seen.unseen),
-        waited(times, wall),
+        match times {
+            [time] if !time.states.is_empty() => exactly(time, svm),
+            _ => waited(times, wall),
+        },
     )
 }
 
@@ -66,6 +75,81 @@ fn waited(times: &[&DomainTime], wall: u64) -> String {
         list.push("..".into());
     }
     format!("; waited for a pCPU (sampled): {}", list.join(", "))
+}
+
+/// How long its vCPUs waited, who got their pCPUs, and why they stopped for Xen: by Xen's trace.
+fn exactly(time: &DomainTime, svm: bool) -> String {
+    let vcpu = |(vcpu, states): (&u32, &VcpuStates)| {
+        format!("vCPU {vcpu} {:.1}%", percent(states.of(RunState::Runnable), states.total()))
+    };
+    let mut list: Vec<String> = time.states.iter().take(VCPUS_SHOWN).map(vcpu).collect();
+    if time.states.len() > VCPUS_SHOWN {
+        list.push("..".into());
+    }
+    let mut taken: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut exits: BTreeMap<u32, u64> = BTreeMap::new();
+    for states in time.states.values() {
+        states.taken.iter().for_each(|((by, _), (_, ns))| *taken.entry(by).or_default() += ns);
+        states.exits.iter().for_each(|(reason, count)| *exits.entry(*reason).or_default() += count);
+    }
+    let mut text = format!("; waited for a pCPU (exact): {}", list.join(", "));
+    let mut taken: Vec<_> = taken.into_iter().collect();
+    taken.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let taken: Vec<String> =
+        taken.into_iter().take(3).map(|(by, ns)| format!("{} {:.3} s", Plain(by), ns as f64 / 1e9)).collect();
+    if !taken.is_empty() {
+        text += &format!("; after its pCPU went to: {}", taken.join(", "));
+    }
+    let all = exits.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+    let mut exits: Vec<_> = exits.into_iter().collect();
+    exits.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    let exits: Vec<String> =
+        exits.into_iter().take(3).map(|(reason, count)| format!("{} {count}", reason_text(svm, reason))).collect();
+    if !exits.is_empty() {
+        text += &format!("; {all} exits: {}", exits.join(", "));
+    }
+    text
+}
+
+/// The reason of an exit.
+fn reason_text(svm: bool, reason: u32) -> String {
+    match exit_name(svm, reason) {
+        "" => format!("{reason:#x}"),
+        name => name.to_owned(),
+    }
+}
+
+/// What the exact numbers are worth.
+fn trace_line(trace: &TraceFacts) -> String {
+    format!(
+        "Xen's trace: times are right by {:.1} us, {} records lost, {:.3} s not known",
+        trace.error as f64 / 1e3,
+        trace.lost,
+        trace.unknown as f64 / 1e9,
+    )
+}
+
+/// The states of a domain's vCPUs, for JSON.
+fn states(time: &DomainTime, svm: bool) -> Json {
+    let vcpu = |(vcpu, states): (&u32, &VcpuStates)| {
+        let taken = states.taken.iter().map(
+            |((domain, vcpu), (waits, ns))| json!({ "domain": domain, "vcpu": vcpu, "waits": waits, "waited_ns": ns }),
+        );
+        let exits = states
+            .exits
+            .iter()
+            .map(|(reason, count)| json!({ "reason": reason, "name": exit_name(svm, *reason), "count": count }));
+        json!({
+            "vcpu": vcpu,
+            "running_ns": states.of(RunState::Running),
+            "waiting_ns": states.of(RunState::Runnable),
+            "blocked_ns": states.of(RunState::Blocked),
+            "paused_ns": states.of(RunState::Offline),
+            "pcpu_went_to": taken.collect::<Vec<_>>(),
+            "exits": exits.collect::<Vec<_>>(),
+        })
+    };
+    time.states.iter().map(vcpu).collect()
 }
 
 /// What the pCPUs of a whole host did.
@@ -124,6 +208,10 @@ impl Books {
 pub(super) fn host(profile: &Profile) -> Option<Json> {
     let host = profile.host?;
     let mut object = json!({ "pcpus": host.pcpus, "wall_ns": host.wall });
+    if let (Some(trace), Some(map)) = (host.trace, object.as_object_mut()) {
+        let TraceFacts { error, lost, unknown, .. } = trace;
+        map.insert("trace".into(), json!({ "error_ns": error, "lost_records": lost, "unknown_ns": unknown }));
+    }
     if let (Some(books), Some(map)) = (Books::of(profile), object.as_object_mut()) {
         map.insert("pcpu_ns".into(), books.whole.into());
         map.insert("domains_ns".into(), books.domains.into());
@@ -136,6 +224,7 @@ pub(super) fn host(profile: &Profile) -> Option<Json> {
 
 /// The domains for JSON; `None` where there are none.
 pub(super) fn domains(profile: &Profile) -> Option<Json> {
+    let svm = profile.host.and_then(|host| host.trace).is_some_and(|trace| trace.svm);
     let list = profile.domains.iter().filter(|time| !is_no_domain(time)).map(|time| {
         let vcpu = |(vcpu, ns): &(u32, u64)| json!({ "vcpu": vcpu, "waited_ns": ns });
         let mut object = json!({
@@ -147,6 +236,9 @@ pub(super) fn domains(profile: &Profile) -> Option<Json> {
             "look_ns_max": time.seen.width,
             "waited_sampled": time.waited.iter().map(vcpu).collect::<Vec<_>>(),
         });
+        if let Some(map) = object.as_object_mut().filter(|_| !time.states.is_empty()) {
+            map.insert("states".into(), states(time, svm));
+        }
         if let (Some(domain), Some(map)) = (&time.domain, object.as_object_mut()) {
             map.insert("id".into(), domain.id.into());
             map.insert("uuid".into(), domain.uuid_text().into());

@@ -122,16 +122,18 @@ fn the_time_of_domains_that_was_seen_is_said() {
 
 #[test]
 fn the_books_of_a_host_are_shown() {
+    use std::collections::BTreeMap;
     use xprof_perfdata::domain::{Domain, IDLE, REST};
-    use xprof_profile::profile::{DomainTime, HostTime, Seen};
+    use xprof_profile::profile::{DomainTime, HostTime, Seen, TraceFacts, VcpuStates};
     let time = |name: &str, id: u32, running: u64, waited: &[(u32, u64)]| DomainTime {
         name: name.into(),
         domain: Some(Domain { id, ..Domain::default() }),
         seen: Seen { running, ..Seen::default() },
         waited: waited.to_vec(),
+        states: BTreeMap::new(),
     };
     let mut whole = profile();
-    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, whole: true });
+    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, whole: true, trace: None });
     whole.domains = vec![
         time("[idle]", IDLE, 6_000_000_000, &[]),
         time("web", 3, 3_990_000_000, &[(0, 500_000_000), (1, 0)]),
@@ -159,6 +161,30 @@ fn the_books_of_a_host_are_shown() {
     );
     assert_eq!(got["domains"][0]["waited_sampled"][0]["waited_ns"], 500_000_000);
     assert_eq!(got["domains"].as_array().map(Vec::len), Some(1));
+
+    // By Xen's trace waiting is exact, and said to be.
+    let mut states = VcpuStates { ns: [1_000_000_000, 250_000_000, 3_750_000_000, 0], ..VcpuStates::default() };
+    states.taken.insert(("db".into(), 3), (7, 200_000_000));
+    states.exits.extend([(0x6e, 90), (0x999, 10)]);
+    whole.domains[1].states.insert(1, states);
+    let trace = TraceFacts { error: 12_300, lost: 4, unknown: 500_000_000, svm: true };
+    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, whole: false, trace: Some(trace) });
+    let lines = domain_lines(&whole);
+    assert!(
+        lines[0].ends_with(
+            "; waited for a pCPU (exact): vCPU 1 5.0%; after its pCPU went to: db 0.200 s; 100 exits: RDTSC 90, 0x999 10"
+        ),
+        "{}",
+        lines[0]
+    );
+    assert!(lines.iter().any(|l| l == "Xen's trace: times are right by 12.3 us, 4 records lost, 0.500 s not known"));
+    out.clear();
+    json(&whole, &options(), &mut out);
+    let got: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let of_vcpu = &got["domains"][0]["states"][0];
+    assert_eq!((&of_vcpu["waiting_ns"], &of_vcpu["blocked_ns"]), (&250_000_000.into(), &3_750_000_000u64.into()));
+    assert_eq!(of_vcpu["pcpu_went_to"][0]["domain"], "db");
+    assert_eq!((&of_vcpu["exits"][0]["name"], &got["host"]["trace"]["error_ns"]), (&"RDTSC".into(), &12_300.into()));
 }
 
 /// A profile of main, which calls f (once, and g from there) and itself; `order` as asked.

@@ -111,7 +111,7 @@ pub(crate) struct Sampling {
     pub(crate) all_domains: bool,
     /// What tells of domains: context (where their vCPUs are, from outside), trace (exactly when they ran, waited and slept: Xen's
     /// own trace, whose memory stays until the host reboots) [default: context]
-    #[arg(long = "source", value_name = "SOURCE,..", value_parser = values::sources, hide = true)]
+    #[arg(long = "source", value_name = "SOURCE,..", value_parser = values::sources)]
     pub(crate) sources: Option<Sources>,
     /// Pause a domain while its stack is read (10 ms at most), for stacks that are of one moment
     #[arg(long)]

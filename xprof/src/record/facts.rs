@@ -6,7 +6,7 @@ use anyhow::Context;
 use xprof_backend::machine::Machine;
 use xprof_backend::sys::clock;
 use xprof_backend::{Description, event, proc};
-use xprof_perfdata::domain::{RUNNING_EVENT, WAITING_EVENT};
+use xprof_perfdata::domain::{RUNNING_EVENT, STATES_EVENT, WAITING_EVENT};
 use xprof_perfdata::feature::{ClockData, Features, GroupDesc};
 
 use super::plan::Recording;
@@ -47,7 +47,7 @@ fn command_line() -> Vec<String> {
 
 /// Index of the first event that was asked for: those of domains stand in front.
 fn first_asked(session: &Description) -> u32 {
-    let of_domains = |name: &str| matches!(name, RUNNING_EVENT | WAITING_EVENT);
+    let of_domains = |name: &str| matches!(name, RUNNING_EVENT | WAITING_EVENT | STATES_EVENT);
     session.events.list().iter().take_while(|event| of_domains(&event.name)).count() as u32
 }
 

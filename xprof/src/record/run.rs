@@ -14,6 +14,7 @@ use xprof_backend::sys::process::Child;
 use xprof_backend::sys::signal::{self, Signal};
 use xprof_backend::sys::xen::is_dom0;
 use xprof_backend::xen::session::Xen;
+use xprof_backend::xen::trace;
 use xprof_backend::xen::whole::WholeHost;
 use xprof_backend::{Backend, Drained, Message, Session, Stats};
 use xprof_perfdata::feature::Features;
@@ -94,6 +95,9 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
     }
     if live {
         mended::stacks(&Machine::here(), plan);
+        if let Some(said) = Some(()).filter(|()| plan.sources.trace).and_then(|()| trace::first_use()) {
+            eprintln!("xprof: {said}");
+        }
     }
     let mut session = backend(&recording.backend, &recording.plan).open(&recording.plan)?;
     let machine = Machine::here();

@@ -37,6 +37,12 @@ pub enum XenError {
     /// The domain is gone.
     #[error("domain {0} is gone")]
     DomainGone(u16),
+    /// Somebody uses the trace buffers; who.
+    #[error("Xen's trace is in use ({0})")]
+    TraceBusy(String),
+    /// Xen has none.
+    #[error("this Xen was built without trace buffers (CONFIG_TRACEBUFFER)")]
+    NoTrace,
     /// A hypercall failed.
     #[error("Xen refuses to {attempt}: {source}")]
     Call {

@@ -269,6 +269,11 @@ impl Fake {
                     Fake::vcpu_msrs(&mut told, call.command, call.domain, body)
                 }
             }
+            domctl::VCPU => {
+                // It is up and blocked.
+                call.body[0] |= 1 << 32 | 1 << 40;
+                Ok(0)
+            }
             domctl::ADDRESS_SIZE => {
                 call.body[0] = 64;
                 Ok(0)
@@ -295,8 +300,9 @@ impl Fake {
             return refused(libc::EACCES);
         }
         if call.command == sysctl::PHYSINFO {
-            // max_cpu.
+            // max_cpu; and 1 GHz, so that a tick is a nanosecond.
             call.body[1] |= 1 << 32;
+            call.body[3] = 1_000_000;
             // SAFETY: the body of this command.
             unsafe { (*(&raw mut call.body).cast::<PhysInfo>()).cpus = self.told.lock().unwrap().pcpus };
             return Ok(0);

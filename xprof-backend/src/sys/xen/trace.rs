@@ -211,6 +211,16 @@ impl Rings {
         self.rings.iter().map(|ring| ring.word(4).unwrap_or(0)).collect()
     }
 
+    /// A ring has no space left: nothing would appear in it.
+    pub fn is_full(&self) -> bool {
+        let used = |ring: &Ring| {
+            let round = 2 * ring.size;
+            let prod = ring.word(4).filter(|prod| *prod < round).unwrap_or(0);
+            (prod + round - ring.cons) % round
+        };
+        self.rings.iter().any(|ring| ring.size.saturating_sub(used(ring)) < MOST_AT_ONCE)
+    }
+
     /// Throws away what is in the rings.
     pub fn discard(&mut self) {
         for ring in &mut self.rings {

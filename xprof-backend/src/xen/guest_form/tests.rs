@@ -115,3 +115,30 @@ fn domains_get_ids_until_there_are_none() {
     // A new name for one that has ids takes none.
     form.domain(&Domain { name: "renamed".into(), ..domain(3, 1) }, 9, &mut Vec::new()).unwrap();
 }
+
+#[test]
+fn a_state_is_a_sample_of_its_own_event_without_a_stack() {
+    let mut form = GuestForm::new(&OPTIONS, &[domain(4, 2)]).with_states();
+    let mut names = Vec::new();
+    form.domain(&domain(4, 2), 0, &mut names).unwrap();
+    let text = String::from_utf8_lossy(&names);
+    assert!(RunState::ALL.iter().all(|state| text.contains(state.name())));
+    let of = Guest { machine_pid: 4, vcpu: 1 };
+    let by = Some(Guest { machine_pid: 0x7f00, vcpu: 300 });
+    let sample = StateSample { time: 90, period: 40, of, pcpu: 3, state: RunState::Runnable, by, goes_on: true };
+    let mut out = Vec::new();
+    assert!(form.state(&sample, &mut out));
+    let events = form.events();
+    let event = &events.list()[2];
+    assert_eq!(event.name, "vcpu-states");
+    let mut got = Sample::default();
+    event.format.decode_sample(&out[8..], &mut got).unwrap();
+    assert_eq!((got.id.id, got.id.time, got.id.cpu, got.period), (event.ids[1], 90, 3, 40));
+    assert_eq!(RunState::of_address(got.addr), Some((RunState::Runnable, by)));
+    assert_eq!(got.addr & GOES_ON, GOES_ON);
+    assert_eq!(RunState::of_address(RunState::Blocked.address(None)), Some((RunState::Blocked, None)));
+    assert_eq!(RunState::of_address(9), None);
+    let ids: Vec<u64> = events.list().iter().flat_map(|event| event.ids.clone()).collect();
+    assert_eq!(ids.len(), ids.iter().collect::<std::collections::HashSet<_>>().len(), "each id is one event's");
+    assert!(!form.state(&StateSample { of: Guest { machine_pid: 5, vcpu: 0 }, ..sample }, &mut out));
+}

@@ -2,6 +2,7 @@
 //! of and then hexadecimal numbers, old value and new value last.
 //!
 //! * `vpmu 1 4`: the vPMU's mode.
+//! * `trace-mask ffff000 a9000`: which events Xen's trace has; `trace 0 1`: that it is written at all.
 //! * `cpu 3 c8d 0 1`: register 0xc8d of pCPU 3.
 //! * `vcpu 5 UUID 0 c0011027 0 ff`: a register of domain 5's vCPU 0. The domain must still have that UUID: its number may be another's
 //!   by now, and a domain that was restarted is another one.
@@ -15,6 +16,7 @@ use crate::msr::journal::{self, Outcome};
 use crate::msr::tables::xen::XEN;
 use crate::msr::{Access, Class, Entry, Limits, Result, Table};
 use crate::sys::xen::Hypervisor;
+use crate::xen::trace;
 
 /// Where the journals are.
 pub const JOURNALS: &str = "/run/xprof/xen";
@@ -24,6 +26,10 @@ pub const JOURNALS: &str = "/run/xprof/xen";
 pub enum Subject {
     /// The vPMU's mode.
     Vpmu,
+    /// Which events Xen's trace has.
+    TraceMask,
+    /// Whether it is written.
+    Trace,
     /// A register of a pCPU.
     Cpu {
         /// Its number.
@@ -60,6 +66,8 @@ impl Change {
         let Change { of, old, new } = self;
         match of {
             Subject::Vpmu => format!("vpmu {old:x} {new:x}\n"),
+            Subject::TraceMask => format!("trace-mask {old:x} {new:x}\n"),
+            Subject::Trace => format!("trace {old:x} {new:x}\n"),
             Subject::Cpu { cpu, msr } => format!("cpu {cpu:x} {msr:x} {old:x} {new:x}\n"),
             Subject::Vcpu { domain, uuid, vcpu, msr } => {
                 format!("vcpu {domain:x} {:032x} {vcpu:x} {msr:x} {old:x} {new:x}\n", u128::from_be_bytes(*uuid))
@@ -75,6 +83,8 @@ impl Change {
         let numbers = numbers?;
         let (of, old, new) = match (subject, numbers[..].as_ref()) {
             ("vpmu", &[old, new]) => (Subject::Vpmu, old, new),
+            ("trace-mask", &[old, new]) => (Subject::TraceMask, old, new),
+            ("trace", &[old, new]) => (Subject::Trace, old, new),
             ("cpu", &[cpu, msr, old, new]) => {
                 (Subject::Cpu { cpu: cpu.try_into().ok()?, msr: msr.try_into().ok()? }, old, new)
             }
@@ -101,6 +111,8 @@ impl fmt::Display for Subject {
         };
         match self {
             Subject::Vpmu => f.write_str("the vPMU's mode"),
+            Subject::TraceMask => f.write_str("the event mask of Xen's trace"),
+            Subject::Trace => f.write_str("Xen's trace"),
             Subject::Cpu { cpu, msr } => write!(f, "pCPU {cpu} {msr:#x} {}", name(msr)),
             Subject::Vcpu { domain, vcpu, msr, .. } => {
                 write!(f, "domain {domain} vCPU {vcpu} {msr:#x} {}", name(msr))
@@ -119,6 +131,7 @@ impl Change {
     pub fn show(&self, value: u64) -> String {
         match (self.of, Mode::of(value)) {
             (Subject::Vpmu, Some(mode)) => mode.to_string(),
+            (Subject::Trace, _) => if value == 0 { "off" } else { "on" }.to_owned(),
             _ => format!("{value:#x}"),
         }
     }
@@ -136,26 +149,26 @@ fn add(changes: &mut Vec<Change>, change: Change) {
 
 /// A journal that this program holds.
 #[derive(Debug)]
-pub(super) struct Notes {
+pub(in crate::xen) struct Notes {
     file: journal::Journal,
     changes: Vec<Change>,
 }
 
 impl Notes {
     /// Takes the journal of that name; see [`journal::Journal::take`].
-    pub(super) fn take(journals: &Path, name: &str, class: Class, what: &str) -> Result<Notes> {
+    pub(in crate::xen) fn take(journals: &Path, name: &str, class: Class, what: &str) -> Result<Notes> {
         Ok(Notes { file: journal::Journal::take(journals, name, class, what)?, changes: Vec::new() })
     }
 
     /// Writes changes down. They may be made after that.
-    pub(super) fn note(&mut self, changes: &[Change]) -> Result<()> {
+    pub(in crate::xen) fn note(&mut self, changes: &[Change]) -> Result<()> {
         self.file.note(&changes.iter().map(Change::line).collect::<String>())?;
         changes.iter().for_each(|&change| add(&mut self.changes, change));
         Ok(())
     }
 
     /// Takes everything back and ends the journal; what could not be taken back stays written down.
-    pub(super) fn undo(self, xen: &mut Hypervisor) -> Vec<(Change, Outcome)> {
+    pub(in crate::xen) fn undo(self, xen: &mut Hypervisor) -> Vec<(Change, Outcome)> {
         let answers = put_back(xen, &self.changes);
         if answers.iter().all(|(_, outcome)| outcome.is_settled()) {
             self.file.end();
@@ -178,6 +191,7 @@ fn back(xen: &mut Hypervisor, change: &Change) -> std::result::Result<Outcome, O
             let (now, _) = xen.vpmu().map_err(Outcome::Failed)?;
             Outcome::back(old, new, now, |old| xen.set_vpmu(old))
         }
+        Subject::TraceMask | Subject::Trace => trace::back(xen, change).map_err(Outcome::Failed)?,
         Subject::Cpu { cpu, msr } => {
             if !is_ours(Class::Perf, msr) {
                 return Err(Outcome::Unknown);

@@ -70,7 +70,7 @@ impl Sampler {
         let ran = (since != 0).then_some(0);
         let paused = info.is(domain_flag::PAUSED);
         self.forget(info.id);
-        let timed = info.id == 0 && self.following.target.host;
+        let timed = !self.contexts || (info.id == 0 && self.following.target.host);
         let new = |vcpu| Vcpu { domain: info.id, uuid: info.uuid, vcpu, pv, wide, paused, timed, ran, waited: 0 };
         self.vcpus.extend((0..info.vcpus).map(new));
         // PV frames are the machine's, and Xen alone knows which are whose.

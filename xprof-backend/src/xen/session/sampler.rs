@@ -20,6 +20,7 @@ use crate::xen::guest_form::GuestForm;
 use crate::xen::host::Host;
 use crate::xen::serving;
 use crate::xen::tick::{Pausing, Ticks, Vcpu};
+use crate::xen::trace::Trace;
 use crate::{Drained, Message};
 
 /// Domains are looked for this often: what was mapped of one that dies is let go within twice this time.
@@ -30,6 +31,8 @@ const SERVING: Duration = Duration::from_secs(5);
 const BUDGET: u32 = 5;
 /// A message is sent when it has this age.
 const MESSAGE_AGE: Duration = Duration::from_millis(100);
+/// Bytes of states that wait for the receiver; beyond, seconds are left out.
+const TRACED_MAX: usize = 64 << 20;
 /// Facts of vCPUs that are kept.
 const FACTS_MAX: usize = 4096;
 
@@ -44,6 +47,11 @@ pub(super) struct Sampler {
     /// With `--consistent`.
     pub(super) holder: Option<Holder>,
     pub(super) following: Following,
+    /// With `--source trace`.
+    pub(super) trace: Option<Trace>,
+    pub(super) traced: Traced,
+    /// Registers are read.
+    pub(super) contexts: bool,
     /// How long vCPUs waited that are gone.
     pub(super) waited: Vec<((u16, u32), u64)>,
     pub(super) interval: Duration,
@@ -60,6 +68,14 @@ pub(super) struct Control {
     pub(super) ticks: AtomicU64,
     pub(super) missed: AtomicU64,
     pub(super) refused: AtomicU64,
+}
+
+/// What came of the trace: a ring of its own, behind the sampler's.
+#[derive(Debug, Default)]
+pub(super) struct Traced {
+    bytes: Vec<u8>,
+    /// Up to when it is known what vCPUs did, ns.
+    until: u64,
 }
 
 /// Time that this thread has had a CPU.
@@ -98,6 +114,30 @@ impl Sampler {
     /// Looks which domains came, went, were renamed; messages for what changed.
     pub(super) fn run(mut self, out: &Sender<Message>, spare: &Receiver<Vec<u8>>) {
         let _: std::result::Result<(), Over> = self.work(out, spare);
+    }
+
+    /// Reads the trace; at its anchors it tells what vCPUs did up to there.
+    fn trace(&mut self, stop: bool, paused: bool, messages: &mut Vec<Message>) {
+        let Sampler { trace: Some(trace), traced, form, clockid, .. } = self else { return };
+        if stop {
+            let (notes, facts) = trace.finish(form, &mut traced.bytes);
+            messages.extend(notes.into_iter().map(Message::Note));
+            messages.push(Message::Facts(facts));
+        } else if trace.is_over() {
+            traced.until = clock::now(*clockid).unwrap_or(0);
+        } else {
+            trace.drain();
+            if Instant::now() >= trace.due() {
+                let kept = traced.bytes.len();
+                let anchored = trace.anchor(form, &mut traced.bytes);
+                // What is not wanted, and what nobody takes.
+                if paused || kept > TRACED_MAX {
+                    traced.bytes.truncate(kept);
+                }
+                traced.until = anchored.until.unwrap_or(traced.until);
+                messages.extend(anchored.note.map(Message::Note));
+            }
+        }
     }
 
     fn send(out: &Sender<Message>, message: Message) -> std::result::Result<(), Over> {
@@ -177,6 +217,7 @@ impl Sampler {
                     next_tick = Instant::now() + step / 2;
                 }
             }
+            self.trace(stop, paused, &mut messages);
             was_paused = paused;
             if Instant::now() >= next_follow || stop {
                 self.follow(&mut messages);
@@ -189,6 +230,11 @@ impl Sampler {
             if stop {
                 self.ticks.books.iter().for_each(|books| books.close(&self.form, &mut self.bytes));
                 messages.push(Message::Facts(self.facts()));
+            }
+            if self.trace.is_some() && (stop || (!full && self.traced.until > 0)) {
+                let until = if stop { self.now() } else { std::mem::take(&mut self.traced.until) };
+                let bytes = std::mem::take(&mut self.traced.bytes);
+                Self::send(out, Message::Drained(Drained { ring: 1, bytes, until }))?;
             }
             let due = self.bytes.len() >= MESSAGE_BYTES || sent.elapsed() >= MESSAGE_AGE || !messages.is_empty();
             if stop || (due && !full) {
@@ -223,7 +269,11 @@ impl Sampler {
             let now = Instant::now();
             let wait = next_follow.min(next_tick.max(now)).min(sent + MESSAGE_AGE).saturating_duration_since(now);
             // Paused: domains are followed all the same, so that nothing dead stays mapped.
-            std::thread::sleep(if paused { wait.max(Duration::from_millis(5)) } else { wait });
+            let wait = if paused { wait.max(Duration::from_millis(5)) } else { wait };
+            match &mut self.trace {
+                Some(trace) => trace.wait(wait.min(trace.due().saturating_duration_since(now))),
+                None => std::thread::sleep(wait),
+            }
         }
     }
 }

@@ -128,6 +128,7 @@ mod tests {
     use super::*;
 
     /// A burst at `start` ns, whose calls take 8 us, in a trace whose TSC is 2,500 MHz and began 1 s earlier.
+    #[expect(clippy::type_complexity, reason = "what `find` takes")]
     fn burst(start: u64) -> (Vec<(u64, u64)>, Vec<(u64, u16)>) {
         let mut now = start;
         let (mut brackets, mut yields) = (Vec::new(), Vec::new());

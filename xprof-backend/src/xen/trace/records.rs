@@ -4,6 +4,8 @@
 //! to seven words. Which events mean something here is said by [`TABLE`] alone; all others are passed over by their size.
 //! The bytes are another's: what is cut short ends the reading and is counted.
 
+pub use xprof_perfdata::domain::RunState;
+
 /// What an event means to a profiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
@@ -80,23 +82,9 @@ impl Vcpu {
     }
 }
 
-/// `RUNSTATE_*` of vcpu.h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RunState {
-    /// It has a pCPU.
-    Running,
-    /// It wants one.
-    Runnable,
-    /// It wants none.
-    Blocked,
-    /// It is paused, or down.
-    Offline,
-}
-
-impl RunState {
-    fn of(bits: u32) -> RunState {
-        [RunState::Running, RunState::Runnable, RunState::Blocked, RunState::Offline][(bits & 3) as usize]
-    }
+/// The state in the two lowest bits.
+fn state_of(bits: u32) -> RunState {
+    RunState::ALL[(bits & 3) as usize]
 }
 
 /// A record that means something.
@@ -157,7 +145,7 @@ impl Record<'_> {
         };
         match row.meaning {
             Meaning::State => {
-                let (old, new) = (RunState::of(self.number >> 8), RunState::of(self.number >> 4));
+                let (old, new) = (state_of(self.number >> 8), state_of(self.number >> 4));
                 Event::State { of: Vcpu::of(self.word(0)), old, new }
             }
             Meaning::Continues => Event::Continues(Vcpu::of(self.word(0))),
@@ -213,32 +201,5 @@ impl<'a> Iterator for Records<'a> {
         };
         self.rest = rest;
         Some(Record { number: head & 0x0fff_ffff, tsc, words })
-    }
-}
-
-/// How a CPU's vendor calls the reason of an exit: the frequent ones (AMD's manual, volume 2, appendix C; Intel's, volume 3, appendix C).
-pub fn exit_name(svm: bool, code: u32) -> &'static str {
-    match (svm, code) {
-        (true, 0x60) | (false, 1) => "interrupt",
-        (true, 0x61) | (false, 0) => "exception or NMI",
-        (true, 0x64) | (false, 7) => "interrupt window",
-        (true, 0x6e) | (false, 16) => "RDTSC",
-        (true, 0x72) | (false, 10) => "CPUID",
-        (true, 0x78) | (false, 12) => "HLT",
-        (true, 0x77) | (false, 40) => "PAUSE",
-        (true, 0x7b) | (false, 30) => "I/O port",
-        (true, 0x7c) => "MSR",
-        (false, 31) => "MSR read",
-        (false, 32) => "MSR write",
-        (true, 0x81) | (false, 18) => "hypercall",
-        (true, 0x87) => "RDTSCP",
-        (true, 0x400) => "nested page fault",
-        (false, 48) => "EPT violation",
-        (false, 49) => "EPT misconfiguration",
-        (false, 52) => "preemption timer",
-        (false, 28) => "control register",
-        (true, 0..=0x1f) => "control register",
-        (true, 0x40..=0x5f) => "exception",
-        _ => "",
     }
 }

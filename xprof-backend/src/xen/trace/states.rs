@@ -28,6 +28,8 @@ pub struct Stint {
     pub cpu: u32,
     /// Who got the pCPU that it was taken from, of a [`RunState::Runnable`] one that was preempted.
     pub by: Option<Vcpu>,
+    /// It is not over.
+    pub goes_on: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,7 @@ pub struct States {
     gaps: usize,
     /// Records that contradict what was before.
     pub contradictions: u64,
-    /// ns of TSC.. time in which nothing was known, TSC ticks.
+    /// Time in which nothing was known, in ticks of the TSC.
     pub unknown: u64,
     gap_from: u64,
 }
@@ -62,9 +64,9 @@ impl States {
         }
     }
 
-    /// A vCPU that will not come back.
-    pub fn forget(&mut self, domain: u16) {
-        self.vcpus.retain(|of, _| of.domain != domain);
+    /// Forgets the vCPUs of all other domains.
+    pub fn keep(&mut self, domain: impl Fn(u16) -> bool) {
+        self.vcpus.retain(|of, _| domain(of.domain));
     }
 
     /// vCPUs of which no record has come, and since when: they have been in one state since.
@@ -119,7 +121,7 @@ impl States {
         if now.state.is_none_or(|state| state == old) {
             if now.since < tsc {
                 let at = if old == RunState::Running { cpu } else { now.cpu };
-                out(Stint { of, state: old, from: now.since, to: tsc, cpu: at, by: now.by });
+                out(Stint { of, state: old, from: now.since, to: tsc, cpu: at, by: now.by, goes_on: false });
             }
         } else {
             self.contradictions += 1;
@@ -148,7 +150,7 @@ impl States {
     pub fn cut(&mut self, tsc: u64, out: &mut impl FnMut(Stint)) {
         for (&of, now) in &mut self.vcpus {
             let Some(state) = now.state.filter(|_| now.since < tsc) else { continue };
-            out(Stint { of, state, from: now.since, to: tsc, cpu: now.cpu, by: now.by });
+            out(Stint { of, state, from: now.since, to: tsc, cpu: now.cpu, by: now.by, goes_on: true });
             now.since = tsc;
         }
     }

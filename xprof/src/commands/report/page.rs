@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::{fs, time};
 
 use anyhow::Context;
+use xprof_perfdata::domain::STATES_EVENT;
 use xprof_perfdata::header::Description;
 use xprof_profile::profile::Key;
 use xprof_ui::{page, table};
@@ -28,7 +29,12 @@ pub(super) fn run(options: &Options, path: &Path, global: &Global) -> anyhow::Re
     let has_chains = opened.has_chains();
     let has_domains = xprof_profile::profile::has_domains(&opened.description);
     let keys = options.keys(&opened.description);
-    let stacks: Vec<Key> = STACKS.into_iter().filter(|key| *key != Key::Domain || has_domains).collect();
+    let has_states = opened.description.events.list().iter().any(|event| event.name == STATES_EVENT);
+    let mut stacks: Vec<Key> = STACKS.into_iter().filter(|key| *key != Key::Domain || has_domains).collect();
+    if has_states {
+        // The last one is the leaf's.
+        stacks.insert(stacks.len() - 1, Key::Vcpu);
+    }
     let children = options.children || (has_chains && !options.no_children);
     opened.times = true;
     let all: Vec<Key> = keys.iter().chain(&stacks).copied().collect();

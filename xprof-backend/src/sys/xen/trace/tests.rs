@@ -82,7 +82,11 @@ impl Buffers {
             }
             tbuf::MASK => self.mask = call.event_mask,
             tbuf::SIZE if self.memory.is_some() => return Err(io::Error::from_raw_os_error(libc::EBUSY)),
-            tbuf::SIZE => self.make(),
+            // alloc_trace_bufs ends so.
+            tbuf::SIZE => {
+                self.make();
+                self.enabled = true;
+            }
             tbuf::ENABLE if self.memory.is_none() => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
             tbuf::ENABLE => self.enabled = true,
             tbuf::DISABLE => (self.enabled, self.lost) = (false, [0; 2]),
@@ -167,7 +171,9 @@ impl Buffers {
         }
     }
 
+    /// A call that yields: the TSC is the machine's clock, but for 7 s.
     pub(crate) fn yielded(&mut self) {
+        self.tsc = crate::sys::clock::now(crate::sys::clock::MONOTONIC).unwrap() + 7_000_000_000;
         self.write(0, 0x2_8005, &[0, 0]);
     }
 }

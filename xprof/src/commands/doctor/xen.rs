@@ -95,6 +95,7 @@ fn of_host(host: &mut Host, machine: &Machine) -> Vec<Check> {
         }
     }
     list.push(vpmu(host));
+    list.push(trace(host));
     list.push(own_names(host, machine));
     list
 }
@@ -118,6 +119,29 @@ fn own_names(host: &mut Host, machine: &Machine) -> Check {
 fn dom0_kind(dom0: &DomainStatus) -> Check {
     let found = format!("{}, {} vCPUs", dom0.kind.name(), dom0.info.online_vcpus);
     check("dom0", State::Fact, found, None)
+}
+
+/// What `--source trace` would find.
+fn trace(host: &mut Host) -> Check {
+    const NAME: &str = "Xen's trace";
+    let Ok(info) = host.xen.trace_info() else {
+        return check(NAME, State::Fact, "this Xen was built without: no exact waits of vCPUs", None);
+    };
+    // Bound for this moment only, as a look.
+    if host.xen.trace_signal().is_err() {
+        let found = "somebody reads it now (xentrace?): it is left alone, and --source trace refused";
+        return check(
+            NAME,
+            State::Limited,
+            found,
+            Some("xprof record -a --source context,trace, when that has ended".into()),
+        );
+    }
+    let found = match info.has_buffers() {
+        true => "exact waits of vCPUs: --source trace; its buffers are there already",
+        false => "exact waits of vCPUs: --source trace, whose buffers then stay until the host reboots",
+    };
+    check(NAME, State::Works, found, None)
 }
 
 /// Where dom0 has pCPUs of its own, the guests that run on others are seen running.

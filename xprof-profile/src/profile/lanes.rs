@@ -14,8 +14,19 @@ pub struct Lanes {
     pub from: u64,
     /// Length of a step, ns.
     pub step: u64,
-    /// By domain and vCPU: ns in each state ([`RunState::number`]) in each step.
-    pub rows: Vec<((Value, Value), Vec<[u64; 4]>)>,
+    /// By domain and vCPU.
+    pub rows: Vec<Lane>,
+}
+
+/// The lane of a vCPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Its domain.
+    pub domain: Value,
+    /// Its number.
+    pub vcpu: Value,
+    /// ns in each state ([`RunState::number`]) in each step.
+    pub steps: Vec<[u64; 4]>,
 }
 
 impl Stacks {
@@ -55,7 +66,9 @@ impl Stacks {
                 at = until;
             }
         }
-        let rows = rows.into_iter().map(|((domain, vcpu), steps)| ((domain.clone(), vcpu.clone()), steps)).collect();
+        let lane =
+            |((domain, vcpu), steps): ((&Value, &Value), _)| Lane { domain: domain.clone(), vcpu: vcpu.clone(), steps };
+        let rows = rows.into_iter().map(lane).collect();
         Lanes { from, step, rows }
     }
 }
@@ -84,15 +97,15 @@ mod tests {
             Stacks { keys, functions: Vec::new(), events: vec![event], unnamed: Vec::new(), damaged: 0, untimed: 0 };
         let lanes = stacks.lanes(&stacks.events[0], 4);
         assert_eq!((lanes.from, lanes.step), (100, 10));
-        let [(first, states), (_, blocked)] = &lanes.rows[..] else { panic!("{lanes:?}") };
-        assert_eq!(first, &(Value::Text("web".into()), Value::Number(0)));
-        assert_eq!(states, &[[10, 0, 0, 0], [10, 0, 0, 0], [5, 5, 0, 0], [0, 9, 0, 0]]);
-        assert_eq!(blocked, &[[0, 0, 10, 0], [0, 0, 10, 0], [0, 0, 10, 0], [0, 0, 9, 0]]);
+        let [first, second] = &lanes.rows[..] else { panic!("{lanes:?}") };
+        assert_eq!((&first.domain, &first.vcpu), (&Value::Text("web".into()), &Value::Number(0)));
+        assert_eq!(first.steps, [[10, 0, 0, 0], [10, 0, 0, 0], [5, 5, 0, 0], [0, 9, 0, 0]]);
+        assert_eq!(second.steps, [[0, 0, 10, 0], [0, 0, 10, 0], [0, 0, 10, 0], [0, 0, 9, 0]]);
         // Of other keys, and of times that cannot be, nothing is made up.
         let other = Stacks { keys: vec![Key::Domain], ..stacks.clone() };
         assert_eq!(other.lanes(&stacks.events[0], 4), Lanes::default());
         let odd =
             EventStacks { samples: vec![sample(u64::MAX, 1, 0), sample(0, u64::MAX, 1)], ..stacks.events[0].clone() };
-        assert_eq!(stacks.lanes(&odd, 3).rows[0].1[2], [1, 0, 0, 0]);
+        assert_eq!(stacks.lanes(&odd, 3).rows[0].steps[2], [1, 0, 0, 0]);
     }
 }

@@ -40,7 +40,7 @@ pub use filter::{Filter, TimeRange};
 pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use functions::{Function, Functions, Heat};
 pub use key::{Key, UnknownKey, Value};
-pub use lanes::Lanes;
+pub use lanes::{Lane, Lanes};
 pub use live::{Live, SLICES, Snapshot};
 pub use names::{FunctionId, FunctionName};
 pub use reads::Reads;

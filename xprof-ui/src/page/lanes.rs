@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use xprof_perfdata::domain::RunState;
-use xprof_profile::profile::{EventStacks, Stacks};
+use xprof_profile::profile::{EventStacks, Lane, Stacks};
 
 use crate::flame::Xml;
 
@@ -24,9 +24,9 @@ pub(super) fn table(stacks: &Stacks, event: &EventStacks, out: &mut String) {
     let mut rows: Vec<_> = lanes.rows.iter().collect();
     let left_out = rows.len().saturating_sub(MOST);
     if left_out > 0 {
-        rows.sort_by_key(|(_, steps)| std::cmp::Reverse(of(steps, RunState::Runnable)));
+        rows.sort_by_key(|lane| std::cmp::Reverse(of(&lane.steps, RunState::Runnable)));
         rows.truncate(MOST);
-        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows.sort_by(|a, b| (&a.domain, &a.vcpu).cmp(&(&b.domain, &b.vcpu)));
     }
     let more = if left_out > 0 { format!(" {left_out} more waited less.") } else { String::new() };
     let _ = write!(
@@ -39,7 +39,7 @@ pub(super) fn table(stacks: &Stacks, event: &EventStacks, out: &mut String) {
         lanes.step as f64 / 1e6,
         more,
     );
-    for ((domain, vcpu), steps) in rows {
+    for Lane { domain, vcpu, steps } in rows {
         let name = Xml(&format!("{domain} vCPU {vcpu}")).to_string();
         let all = steps.iter().flatten().sum::<u64>().max(1);
         let share = |state| of(steps, state) as f64 * 100.0 / all as f64;

@@ -13,6 +13,8 @@ const CHANGES_MAX: usize = 1 << 22;
 const CPUS_MAX: u32 = 4096;
 /// Pairs of a vCPU and a reason whose exits are counted.
 const EXITS_MAX: usize = 1 << 16;
+/// Yields of dom0 that are kept from one anchor to the next; a burst has six.
+const YIELDS_MAX: usize = 4096;
 /// The vCPU of an exit of nobody knows whom.
 pub const NOBODY: Vcpu = Vcpu { domain: u16::MAX, vcpu: u16::MAX };
 
@@ -116,7 +118,9 @@ impl Reading {
                 }
                 Event::Continues(of) => now.running = Some(of),
                 Event::Exits(reason) => self.exit((now.running.unwrap_or(NOBODY), reason)),
-                Event::Yields(of) if of.domain == 0 => self.yields.push((now.tsc, of.vcpu)),
+                Event::Yields(of) if of.domain == 0 && self.yields.len() < YIELDS_MAX => {
+                    self.yields.push((now.tsc, of.vcpu))
+                }
                 Event::Lost { count, first } => {
                     self.lost += u64::from(count);
                     now.running = None;

@@ -102,10 +102,10 @@ impl States {
             What::Whole => {
                 self.gaps = self.gaps.saturating_sub(1);
                 if self.gaps == 0 {
-                    self.unknown += tsc.saturating_sub(self.gap_from);
+                    self.unknown = self.unknown.saturating_add(tsc.saturating_sub(self.gap_from));
                     self.vcpus
                         .values_mut()
-                        .for_each(|now| *now = Now { state: None, since: tsc, cpu: now.cpu, by: None });
+                        .for_each(|now| *now = Now { state: None, since: tsc.max(now.since), cpu: now.cpu, by: None });
                 }
             }
         }

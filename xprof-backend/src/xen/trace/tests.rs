@@ -148,6 +148,13 @@ fn rings_that_lie_end_early() {
     let lost = |first: u64| record(0x1_f001, 50, &[1, 0, first as u32, (first >> 32) as u32]);
     reading.ring(0, &[lost(u64::MAX), lost(0)].concat(), false);
     assert_eq!(reading.changes, []);
+    // Two gaps that are as long as time itself: their sum is not more.
+    let mut states = States::default();
+    for tsc in [0, u64::MAX, 0, u64::MAX] {
+        let what = if tsc == 0 { What::Gap } else { What::Whole };
+        states.change(&Change { tsc, cpu: 0, what }, &mut |_| {});
+    }
+    assert_eq!(states.unknown, u64::MAX);
     // Time that runs backwards makes no stint of negative length.
     let mut states = States::default();
     let of = vcpu(1, 0);

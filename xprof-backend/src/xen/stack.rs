@@ -9,9 +9,10 @@ use crate::sys::xen::Context;
 
 /// Frames of one side of a stack, at most: what the kernel takes for perf (`kernel.perf_event_max_stack`).
 pub const FRAMES_MAX: usize = 127;
-/// Lowest address of a kernel's code (`__START_KERNEL_map` of Linux), and lowest of its memory.
+/// Lowest address of a kernel's code (`__START_KERNEL_map` of Linux), and lowest of its memory with LA57; with four levels nothing is mapped below
+/// 0xffff_8000_0000_0000.
 const KERNEL_CODE: u64 = 0xffff_ffff_8000_0000;
-const KERNEL: u64 = 0xffff_8000_0000_0000;
+const KERNEL: u64 = 0xff00_0000_0000_0000;
 /// A kernel stack and those of its interrupts lie apart, but one frame of it does not span more than a stack:
 /// `THREAD_SIZE` of Linux on x86-64.
 const KERNEL_STACK: u64 = 16 << 10;
@@ -197,12 +198,44 @@ mod tests {
         for (offset, word) in [(REGS_BP, 0x41_0010), (REGS_IP, 0x40_0042), (REGS_CS, 0x33), (REGS_SP, 0x41_0000)] {
             memory.put(regs + offset, word);
         }
-        let stack = KERNEL;
+        let stack = 0xffff_8000_0000_0000;
         let context = Context { cs: 0x10, rsp: stack + 0x100, rbp: stack + 0x110, ..user(0) };
         memory.put(0xa0_0110, 0);
         memory.put(0xa0_0118, KERNEL_CODE + 5);
-        let walked = walked(&context, &memory);
-        assert_eq!((walked.kernel, walked.user), (vec![KERNEL_CODE + 5], vec![0x40_0042, 0x40_1111]));
+        let whole = walked(&context, &memory);
+        assert_eq!((whole.kernel, whole.user), (vec![KERNEL_CODE + 5], vec![0x40_0042, 0x40_1111]));
+        // KPTI: with the tables of user space the kernel's stack is not there, as on the way in and out.
+        memory.put(0x9000, 0x2001);
+        assert_eq!(walked(&Context { cr3: 0x9000, ..context }, &memory), Stack::default());
+        assert_eq!(walked(&Context { cr3: 0x9000, ..user(0x41_0010) }, &memory).user, [0x40_1111]);
+    }
+
+    /// LA57: Linux has the stacks of its tasks at 0xffa0.. then, and programs may have memory above 128 TiB.
+    #[test]
+    fn five_levels() {
+        let mut memory = memory();
+        let wide = |context: Context| Context { cr3: 0x9000, cr4: 1 << 5 | 1 << 12, ..context };
+        memory.put(0x9000, 0x1001);
+        record(&mut memory, 0x41_0010, 0x00ab_0000_0041_0040, 0x40_1111);
+        // The same tables below another entry of the root.
+        memory.put(0x9000 + (0x00ab_0000_0000_0000 >> 48 & 511) * 8, 0x1001);
+        record(&mut memory, 0x41_0040, 0, 0x00ab_0000_0040_2222);
+        let chain = [0x40_1111, 0x00ab_0000_0040_2222];
+        assert_eq!(walked(&wide(user(0x41_0010)), &memory).user, chain);
+        memory.put(0x9000 + (0xffa0_0000_0000_0000 >> 48 & 511) * 8, 0xb001);
+        memory.put(0xb000, 0x4001);
+        let regs = 0xa0_4000 - REGS_SIZE;
+        for (offset, word) in [(REGS_BP, 0x41_0010), (REGS_IP, 0x40_0042), (REGS_CS, 0x33), (REGS_SP, 0x41_0000)] {
+            memory.put(regs + offset, word);
+        }
+        let stack = 0xffa0_0000_0000_0000;
+        memory.put(0xa0_0110, 0);
+        memory.put(0xa0_0118, KERNEL_CODE + 5);
+        let context = wide(Context { cs: 0x10, rsp: stack + 0x100, rbp: stack + 0x110, ..user(0) });
+        let whole = walked(&context, &memory);
+        assert_eq!((whole.kernel, whole.user), (vec![KERNEL_CODE + 5], vec![0x40_0042, chain[0], chain[1]]));
+        // Where four levels are in use such addresses are none.
+        assert_eq!(walked(&Context { cr4: 1 << 5, ..context }, &memory), Stack::default());
     }
 
     #[test]

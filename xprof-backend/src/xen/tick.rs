@@ -5,7 +5,7 @@
 //! is found only divides its own time: a thread of dom0 sees a guest on its own pCPU never running, and whoever counts
 //! looks divides a host wrongly.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::frames::FrameCache;
@@ -17,6 +17,9 @@ use crate::sys::xen::{Context, Holder, Hypervisor, Owner, VcpuInfo, XenError};
 
 /// Rounds of mapping for the walks of one tick: five levels of two address spaces, and some pages of stack.
 const ROUNDS_MAX: u32 = 24;
+/// Time after which a tick maps nothing more: domains that die in the meantime must be let go within 100 ms of it. Stacks that want more are
+/// cut, which makes them as inexact as those of two moments; what they have mapped is there at the next tick.
+const WALKS_MAX: Duration = Duration::from_millis(30);
 
 /// A vCPU that is sampled.
 #[derive(Clone, Debug)]
@@ -307,9 +310,6 @@ impl Ticks {
         self.read(xen, vcpus)?;
         if self.stacks {
             self.walk(xen, vcpus, cache)?;
-            if self.consistent {
-                self.walk_held(xen, vcpus, cache)?;
-            }
         }
         for (index, moved) in self.moved.iter().enumerate() {
             let vcpu = &vcpus[moved.at];
@@ -420,7 +420,8 @@ impl Ticks {
             }
         }
         let walking = open.clone();
-        self.rounds(xen, vcpus, cache, open);
+        let began = Instant::now();
+        let cut = self.rounds(xen, vcpus, cache, open, began);
         // Exact is what did not run meanwhile.
         self.asked.clear();
         self.asked.extend(walking.iter().map(|&index| {
@@ -435,11 +436,22 @@ impl Ticks {
             }
             self.walked[index].1 = after.is_none_or(|after| after.cpu_time != moved.info.cpu_time);
         }
+        cut.into_iter().for_each(|index| self.walked[index].1 = true);
+        if self.consistent {
+            self.walk_held(xen, vcpus, cache, began)?;
+        }
         Ok(())
     }
 
-    /// Walks until nothing is left to be mapped.
-    fn rounds(&mut self, xen: &mut dyn Source, vcpus: &[Vcpu], cache: &mut FrameCache, mut open: Vec<usize>) {
+    /// Walks until nothing is left to be mapped, or time is up: those that are cut.
+    fn rounds(
+        &mut self,
+        xen: &mut dyn Source,
+        vcpus: &[Vcpu],
+        cache: &mut FrameCache,
+        mut open: Vec<usize>,
+        began: Instant,
+    ) -> Vec<usize> {
         for _ in 0..ROUNDS_MAX {
             self.wanted.clear();
             open.retain(|&index| {
@@ -453,37 +465,53 @@ impl Ticks {
                     }
                 }
             });
-            if self.wanted.is_empty() {
+            if self.wanted.is_empty() || began.elapsed() >= WALKS_MAX {
                 break;
             }
             xen.fetch(cache, &mut self.wanted);
         }
+        open
     }
 
     /// Walks the stacks that may be of two moments once more, domain by domain, while the domain stands still. What they
     /// need is mapped from the first walk, so it does not stand long.
-    fn walk_held(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
+    fn walk_held(
+        &mut self,
+        xen: &mut dyn Source,
+        vcpus: &mut [Vcpu],
+        cache: &mut FrameCache,
+        began: Instant,
+    ) -> Result<(), XenError> {
         let torn = (0..self.moved.len()).filter(|index| self.walked[*index].1 && self.contexts[*index].is_some());
         let mut torn: Vec<(u16, usize)> = torn.map(|index| (vcpus[self.moved[index].at].domain, index)).collect();
         torn.sort_unstable();
         for group in torn.chunk_by(|a, b| a.0 == b.0) {
+            if began.elapsed() >= WALKS_MAX {
+                break;
+            }
             if !xen.hold(group[0].0) {
                 continue;
             }
             self.held.clear();
             self.held.extend(group.iter().map(|(_, index)| *index));
-            let walked = self.walk_group(xen, vcpus, cache);
+            let walked = self.walk_group(xen, vcpus, cache, began);
             // Whatever Xen said, the domain must run on.
             let stood_still = xen.release();
-            walked?;
+            let cut = walked?;
             for &(_, index) in group {
-                self.walked[index].1 = !stood_still;
+                self.walked[index].1 = !stood_still || cut.contains(&index);
             }
         }
         Ok(())
     }
 
-    fn walk_group(&mut self, xen: &mut dyn Source, vcpus: &mut [Vcpu], cache: &mut FrameCache) -> Result<(), XenError> {
+    fn walk_group(
+        &mut self,
+        xen: &mut dyn Source,
+        vcpus: &mut [Vcpu],
+        cache: &mut FrameCache,
+        began: Instant,
+    ) -> Result<Vec<usize>, XenError> {
         let group = std::mem::take(&mut self.held);
         self.asked.clear();
         self.asked.extend(group.iter().map(|&index| {
@@ -504,9 +532,9 @@ impl Ticks {
             let still = moved.still(&mut vcpus[moved.at], &self.owners[at]);
             self.contexts[index] = self.again[at].filter(|_| still);
         }
-        self.rounds(xen, vcpus, cache, group.clone());
+        let cut = self.rounds(xen, vcpus, cache, group.clone(), began);
         self.held = group;
-        Ok(())
+        Ok(cut)
     }
 }
 

@@ -52,7 +52,9 @@ impl Following {
 
     pub(super) fn wants(&self, info: &DomainInfo, name: &str) -> bool {
         let uuid = plain(&Domain { uuid: info.uuid, ..Domain::default() }.uuid_text());
-        let named = |which: &String| *which == info.id.to_string() || which == name || plain(which) == uuid;
+        // A number means the domain that had it at the start: who has it later is another.
+        let is_start = self.uuids.is_empty();
+        let named = |which: &String| is_start && *which == info.id.to_string() || which == name || plain(which) == uuid;
         self.target.which.is_empty()
             || self.target.which.iter().any(named)
             || (info.uuid != [0; 16] && self.uuids.contains(&info.uuid))
@@ -162,5 +164,27 @@ impl Sampler {
             out.push(Message::Note(error.to_string()));
         }
         out.push(Message::Domain(Box::new(domain.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_meant_by_a_number_a_name_and_a_uuid() {
+        let info = |id, uuid| DomainInfo { id, uuid: [uuid; 16], ..DomainInfo::default() };
+        let of = |which: &str| Following::new(DomainTarget { which: vec![which.into()], ..DomainTarget::default() });
+        assert!(Following::new(DomainTarget::default()).wants(&info(9, 9), "any"));
+        let mut by_id = of("5");
+        assert!(by_id.wants(&info(5, 1), "web") && !by_id.wants(&info(6, 1), "web"));
+        by_id.uuids.push([1; 16]);
+        assert!(by_id.wants(&info(6, 1), "web"), "it was rebooted");
+        assert!(!by_id.wants(&info(5, 2), "db"), "another has the id");
+        let mut by_name = of("web");
+        by_name.uuids.push([1; 16]);
+        assert!(by_name.wants(&info(7, 3), "web") && by_name.wants(&info(8, 1), "renamed"));
+        let by_uuid = of("01010101-0101-0101-0101-010101010101");
+        assert!(by_uuid.wants(&info(7, 1), "x") && !by_uuid.wants(&info(7, 2), "x"));
     }
 }

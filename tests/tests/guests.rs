@@ -205,7 +205,7 @@ fn names_come_from_what_the_user_gives_for_a_domain() {
     let source = dir.path().join("hot.c");
     std::fs::write(&source, "void hot(void) { for (;;) ; }\nvoid _start(void) { hot(); }\n").unwrap();
     let program = dir.path().join("hot");
-    let options = ["-O0", "-static", "-nostdlib", "-no-pie", "-Wl,-Ttext=0x401000", "-Wl,--build-id=none", "-o"];
+    let options = ["-g", "-O0", "-static", "-nostdlib", "-no-pie", "-Wl,-Ttext=0x401000", "-Wl,--build-id=none", "-o"];
     stdout(Command::new("gcc").args(options).arg(&program).arg(&source));
     let of = |domain: &str, file: &Path| format!("{domain}={}", file.display());
     let (for_db, for_web) = (of("db", &kallsyms), of("web", &program));
@@ -222,6 +222,13 @@ fn names_come_from_what_the_user_gives_for_a_domain() {
     let script =
         stdout(Command::new(xprof()).args(["script", "-F", "ip,sym", "--guest-exe", &for_web, "-i"]).arg(&path));
     assert!(script.contains(" hot\n"), "{script}");
+    // Its lines and its code.
+    let got = report(&path, &["--guest-exe", &for_web, "-s", "srcline", "--domain", "web"]);
+    assert_eq!(rows(&got, &["srcline"]), [row(&["hot.c:1"], 101, 50_000)]);
+    let annotate = ["annotate", "-s", "hot", "--format", "csv", "--guest-exe", &for_web, "-i"];
+    let annotated = stdout(Command::new(xprof()).args(annotate).arg(&path));
+    let first = annotated.lines().nth(1).unwrap();
+    assert!(first.contains("401000") && first.contains("push") && first.contains("hot.c"), "{annotated}");
     // The kernel's own file does as well as its list.
     let vmlinux = dir.path().join("vmlinux");
     let options = [

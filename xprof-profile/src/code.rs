@@ -8,7 +8,7 @@ use xprof_perfdata::source::Source;
 use crate::disassembly::Machine;
 use crate::supply::Supplier;
 use crate::symbols::elf::Elf;
-use crate::symbols::{Module, ModuleKind, Symbol, jitdump, load};
+use crate::symbols::{GuestPart, Module, ModuleKind, Symbol, jitdump, load};
 
 /// Longest function that is read, bytes: the largest known are generated parsers of a few MB.
 const LONGEST: u64 = 16 << 20;
@@ -65,6 +65,10 @@ impl Reader {
                 ));
             }
             ModuleKind::Jit { pid, dump } => Holds::Jit(load::jit_dump(supplier, *pid, dump.as_deref())?),
+            ModuleKind::Guest { machine, part: part @ (GuestPart::Program | GuestPart::Kernel) } => {
+                let elf = load::guest::linked(supplier, *machine, *part).map_err(|why| format!("{path}: {why}"))?;
+                Holds::Kernel(elf, 0)
+            }
             ModuleKind::Ksymbol { .. } | ModuleKind::Pseudo | ModuleKind::Guest { .. } | ModuleKind::Hypervisor => {
                 return Err(format!("{path}: has no file that its code could be read from"));
             }

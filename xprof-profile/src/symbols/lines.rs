@@ -16,7 +16,7 @@ use typed_arena::Arena;
 use xprof_perfdata::source::Source;
 
 use super::elf::Elf;
-use super::{Module, ModuleKind, debug_file, demangle, load};
+use super::{GuestPart, Module, ModuleKind, debug_file, demangle, load};
 use crate::supply::{BuildId, Need, Supplier};
 
 /// Functions compiled into one another at one address; more are not believed.
@@ -54,10 +54,13 @@ impl Bytes {
     }
 }
 
-/// The lines at addresses (file offsets) of a module, each with the functions it was compiled into, innermost
+/// The lines at addresses (file offsets; of a guest's program where it is loaded) of a module, each with the functions it was compiled into, innermost
 /// first; empty where nothing is known.
 pub(crate) fn lines(supplier: &dyn Supplier, module: &Module, addresses: &[u64]) -> Vec<Vec<Line>> {
-    let found = with_debug(supplier, module, |debug| batches::lines(debug, addresses));
+    let found = with_debug(supplier, module, |debug| {
+        let offsets: Vec<u64> = addresses.iter().map(|address| debug.offset(*address)).collect();
+        batches::lines(debug, &offsets)
+    });
     found.unwrap_or_else(|| vec![Vec::new(); addresses.len()])
 }
 
@@ -73,6 +76,15 @@ struct Debug<'a> {
 }
 
 impl<'a> Debug<'a> {
+    /// The file offset of what a module is asked about.
+    fn offset(&self, address: u64) -> u64 {
+        match self.module.kind {
+            // None has such an offset.
+            ModuleKind::Guest { .. } => self.elf.offset_of(address).unwrap_or(u64::MAX),
+            _ => address,
+        }
+    }
+
     /// Files of one thread: what it reads of split units lives as long as they.
     fn files(&self) -> Files<'_> {
         Files { supplier: self.supplier, module: self.module, path: self.path, sections: Arena::new() }
@@ -96,10 +108,13 @@ impl<'a> Debug<'a> {
 
 /// Calls `f` with the debug information of a module; `None` where it has none.
 fn with_debug<T>(supplier: &dyn Supplier, module: &Module, f: impl FnOnce(&Debug<'_>) -> T) -> Option<T> {
-    if module.kind != ModuleKind::User {
-        return None;
-    }
-    let elf = &load::file_of(supplier, module).ok()?;
+    let elf = &match module.kind {
+        ModuleKind::User => load::file_of(supplier, module).ok()?,
+        ModuleKind::Guest { machine, part: part @ GuestPart::Program } => {
+            load::guest::linked(supplier, machine, part).ok()?
+        }
+        _ => return None,
+    };
     let has_dwarf =
         |elf: &Elf| elf.section_named(b".debug_info").is_some() || elf.section_named(b".debug_line").is_some();
     let path = load::on_disk(&module.path);
@@ -134,7 +149,7 @@ pub struct LineReader(Option<mpsc::Sender<Question>>);
 impl LineReader {
     /// Opens the debug information when it is first asked.
     pub(crate) fn new(supplier: Arc<dyn Supplier>, module: Module) -> LineReader {
-        if module.kind != ModuleKind::User {
+        if !matches!(module.kind, ModuleKind::User | ModuleKind::Guest { part: GuestPart::Program, .. }) {
             return LineReader(None);
         }
         let (questions, asked) = mpsc::channel::<Question>();
@@ -143,9 +158,9 @@ impl LineReader {
             with_debug(&*supplier, &module, |debug| {
                 let files = debug.files();
                 let Some(mut reader) = debug.reader(&files) else { return };
-                let _ = reply.send(reader.at(first));
-                for (offset, reply) in &asked {
-                    let _ = reply.send(reader.at(offset));
+                let _ = reply.send(reader.at(debug.offset(first)));
+                for (address, reply) in &asked {
+                    let _ = reply.send(reader.at(debug.offset(address)));
                 }
             });
         };

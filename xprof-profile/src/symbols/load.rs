@@ -12,7 +12,7 @@ use super::table::Table;
 use super::{Module, ModuleKind, Reference, Symbol, debug_file, jitdump, symtab};
 use crate::supply::{BuildId, Need, Supplier};
 
-mod guest;
+pub(crate) mod guest;
 
 /// How the kernel marks the path of a mapped file that was deleted (`d_path`).
 const DELETED: &[u8] = b" (deleted)";

@@ -100,7 +100,8 @@ fn functions(options: &Options, notes: &mut Vec<String>) -> anyhow::Result<(Func
     let recording = input::open(&options.input)?;
     let description = recording.description().clone();
     let filter = options.reading.filter(&description)?;
-    let builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
+    let mut builder = Builder::new(&description, &[Key::Symbol, Key::Addr], filter, false);
+    builder.set_guest_programs(options.reading.naming.guest_programs(&description));
     let (builder, ended) = fill(builder, (recording, None), &description.events, None, notes);
     let symbolizer = options.reading.naming.symbolizer(&ended);
     let mut functions = builder.functions(&description.events, &symbolizer);

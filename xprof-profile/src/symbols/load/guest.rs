@@ -21,7 +21,7 @@ pub(super) fn load(supplier: &dyn Supplier, module: &Module, machine: u32, part:
     let loaded = match part {
         GuestPart::Kernel | GuestPart::KernelModule => kernel(&ask, part),
         GuestPart::File => file(supplier, &ask, module),
-        GuestPart::Program => program(&ask),
+        GuestPart::Program => program(supplier, machine),
     };
     loaded.unwrap_or_else(|why| Loaded::none(format!("{}: {why}", shown(&module.path))))
 }
@@ -64,12 +64,26 @@ fn kernel(ask: Asked<'_>, part: GuestPart) -> Result<Loaded, String> {
     }
 }
 
-fn program(ask: Asked<'_>) -> Result<Loaded, String> {
-    let unusable = |why: &dyn std::fmt::Display| format!("the file of --guest-exe cannot be used: {why}");
-    let Some(source) = ask(OfGuest::Program).map_err(|e| unusable(&e))? else {
-        return Err("give it with --guest-exe DOM=FILE".into());
+/// The file of the one program of a guest, which is loaded where it was linked for; or, with its symbols, of its kernel.
+///
+/// # Errors
+/// Why it is not there, and what would supply it.
+pub(crate) fn linked(supplier: &dyn Supplier, machine: u32, part: GuestPart) -> Result<Elf, String> {
+    let (what, option) = match part {
+        GuestPart::Program => (OfGuest::Program, "--guest-exe"),
+        _ => (OfGuest::Vmlinux, "--guest-vmlinux"),
     };
-    match Elf::open(source).and_then(|elf| symtab::program_table(&elf)) {
+    let unusable = |why: &dyn std::fmt::Display| format!("the file of {option} cannot be used: {why}");
+    match supplier.supply(&Need::Guest { machine, what }) {
+        Ok(source) => Elf::open(source).map_err(|e| unusable(&e)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("give it with {option} DOM=FILE")),
+        Err(error) => Err(unusable(&error)),
+    }
+}
+
+fn program(supplier: &dyn Supplier, machine: u32) -> Result<Loaded, String> {
+    let unusable = |why: &dyn std::fmt::Display| format!("the file of --guest-exe cannot be used: {why}");
+    match symtab::program_table(&linked(supplier, machine, GuestPart::Program)?) {
         Ok(table) if table.is_empty() => Err(unusable(&"it has no symbols; give one that is not stripped")),
         Ok(table) => Ok(Loaded { names: Names::Table(table), advice: None }),
         Err(error) => Err(unusable(&error)),

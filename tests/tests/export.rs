@@ -85,6 +85,138 @@ fn pprof_is_read_by_go() {
     assert!(raw.contains("comm:  inlined") || raw.contains("comm:inlined"), "{raw}");
 }
 
+/// Addresses (in hexadecimal) of the program's frames, leaf first, of every sample: of return addresses those of the calls, one byte less.
+type Ways = BTreeMap<Vec<u64>, u64>;
+
+/// Of `script`, which shows where in the file they are; they are linked `higher`.
+fn script_ways(file: &Path, higher: u64) -> Ways {
+    let text = stdout(Command::new(xprof()).args(["script", "--no-inline", "-F", "ip,dso", "-i"]).arg(file));
+    let mut ways = Ways::new();
+    for sample in text.split("\n\n") {
+        let lines = sample
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .enumerate()
+            .filter(|(_, line)| line.contains("/inlined)"));
+        let address = |line: &str| u64::from_str_radix(line.split_whitespace().next().unwrap(), 16).unwrap();
+        let way: Vec<u64> = lines.map(|(at, line)| address(line) - u64::from(at > 0) + higher).collect();
+        if !way.is_empty() {
+            *ways.entry(way).or_default() += 1;
+        }
+    }
+    ways
+}
+
+/// What `go tool pprof -raw` shows: the ways of all samples through the mapping of the program, and of each address the functions
+/// (innermost first) with their lines.
+fn pprof_ways(profile: &Path, mapping: &str) -> (Ways, BTreeMap<u64, Vec<String>>) {
+    let text = stdout(Command::new("go").args(["tool", "pprof", "-raw"]).arg(profile).env("HOME", "/tmp"));
+    let part = |from: &str, to: &str| text.split_once(from).unwrap().1.split_once(to).unwrap().0.to_owned();
+    let (mut addresses, mut places) = (BTreeMap::new(), BTreeMap::<u64, Vec<String>>::new());
+    let mut address = None;
+    for line in part("\nLocations\n", "\nMappings\n").lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // `12: 0x401136 M=1 innermost /path/inlined.c:11:0 s=0`; what it was compiled into is on lines of its own.
+        let place = match words[..] {
+            [id, at, of, ref place @ ..] if id.ends_with(':') && at.starts_with("0x") => {
+                let number = u64::from_str_radix(&at[2..], 16).unwrap();
+                address = (of == mapping).then_some(number);
+                if let Some(address) = address {
+                    addresses.insert(id.trim_end_matches(':').parse::<u64>().unwrap(), address);
+                }
+                place
+            }
+            ref place => place,
+        };
+        if let (Some(address), [function, file, ..]) = (address, place) {
+            let line = file.rsplit('/').next().unwrap().trim_end_matches(":0");
+            places.entry(address).or_default().push(format!("{function} {line}"));
+        }
+    }
+    let mut ways = Ways::new();
+    for line in part("\nSamples:\n", "\nLocations\n").lines() {
+        // `2000 2000: 1 2 3`, then labels.
+        let Some((values, frames)) =
+            line.split_once(": ").filter(|(v, _)| v.trim().parse::<u64>().is_ok() || v.split_whitespace().count() == 2)
+        else {
+            continue;
+        };
+        let Some(Ok(samples)) = values.split_whitespace().next().map(str::parse::<u64>) else { continue };
+        let ids = frames.split_whitespace().map(|id| id.parse::<u64>().unwrap());
+        let way: Vec<u64> = ids.filter_map(|id| addresses.get(&id).copied()).collect();
+        if !way.is_empty() {
+            *ways.entry(way).or_default() += samples;
+        }
+    }
+    (ways, places)
+}
+
+/// Addresses of pprof's locations are those of the file's own symbols, of the very frames that `script` shows, with addr2line's
+/// functions and lines; build id and program headers are readelf's.
+#[test]
+fn pprof_has_addresses_and_lines() {
+    for kind in ["-no-pie", "-pie"] {
+        let dir = tempfile::tempdir().unwrap();
+        let source = tree().join("tests/programs/inlined.c");
+        let program = compile(dir.path(), &source, &["-O2", "-fno-optimize-sibling-calls", kind]);
+        let file = dir.path().join("inlined.data");
+        let options = ["record", "-q", "-e", "page-faults:u", "-c", "1", "--call-graph", "fp", "-o"];
+        stdout(Command::new(xprof()).args(options).arg(&file).arg("--").arg(&program));
+        let profile = exported(&file, "pprof", &[]);
+        let text = stdout(Command::new("go").args(["tool", "pprof", "-raw"]).arg(&profile).env("HOME", "/tmp"));
+        let mapping = text.split_once("\nMappings\n").unwrap().1.lines().next().unwrap();
+        let words: Vec<&str> = mapping.split_whitespace().collect();
+        let [id, place, path, build_id, "[FN][FL][LN][IN]"] = words[..] else { panic!("{mapping}") };
+        assert_eq!((id, path), ("1:", program.to_str().unwrap()));
+        let elf = stdout(Command::new("readelf").args(["-lnW"]).arg(&program));
+        assert!(elf.contains(&format!("Build ID: {build_id}")), "{mapping}: {elf}");
+        let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
+        let load = elf.lines().find(|line| line.contains("LOAD") && line.contains(" R E ")).unwrap();
+        let load: Vec<u64> = load.split_whitespace().skip(1).take(4).map(number).collect();
+        let [offset, address, _, size] = load[..] else { panic!("{elf}") };
+        assert_eq!(place, format!("{address:#x}/{:#x}/{offset:#x}", address + size), "{elf}");
+
+        let (ways, places) = pprof_ways(&profile, "M=1");
+        assert_eq!(ways, script_ways(&file, address - offset), "{kind}");
+        assert!(ways.values().any(|&samples| samples == 2000), "{ways:?}");
+        for (address, lines) in places {
+            let mut addr2line = Command::new("addr2line");
+            let told = stdout(addr2line.args(["-f", "-i", "-e"]).arg(&program).arg(format!("{address:#x}")));
+            let told: Vec<&str> = told.lines().collect();
+            let told = told.chunks(2).map(|pair| {
+                let line = pair[1].rsplit('/').next().unwrap();
+                format!("{} {}", pair[0], line.split(' ').next().unwrap())
+            });
+            // What has no debug information has no line.
+            let told: Vec<String> = told.filter(|line| !line.contains("??") && !line.contains(":?")).collect();
+            if !told.is_empty() {
+                assert_eq!(lines, told, "{address:#x}");
+            }
+        }
+    }
+}
+
+/// `-list` shows the lines, `-disasm` the instructions, from the files that the profile names.
+#[test]
+fn pprof_finds_source_and_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let profile = exported(&recorded(dir.path()), "pprof", &[]);
+    let shown = |how: &str| {
+        let mut pprof = Command::new("go");
+        stdout(pprof.args(["tool", "pprof", how, "outer|innermost"]).arg(&profile).env("HOME", "/tmp"))
+    };
+    let heavy = |text: &str, sign: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains(sign));
+        let words = lines.map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" "));
+        words.filter(|line| line.starts_with(['1', '2', '3'])).collect()
+    };
+    assert_eq!(heavy(&shown("-list"), "line 11"), ["3000 3000 11:"]);
+    let code = shown("-disasm");
+    let stores: Vec<String> =
+        heavy(&code, "$0x1, 0(AX)").into_iter().map(|line| line.split(' ').next().unwrap().into()).collect();
+    assert_eq!(stores, ["2000"], "{code}");
+}
+
 #[test]
 fn domains_are_labels_of_pprof() {
     let dir = tempfile::tempdir().unwrap();
@@ -115,14 +247,37 @@ fn callgrind_annotate_has_the_same_totals() {
     let total = text.lines().find_map(|line| line.strip_suffix("PROGRAM TOTALS")).unwrap_or_else(|| panic!("{text}"));
     assert_eq!(number(total), reported.values().map(|sum| sum.0).sum::<u64>());
     let mut own: BTreeMap<String, u64> = BTreeMap::new();
-    for line in text.lines() {
-        let Some((cost, name)) = line.split_once("???:") else { continue };
-        // `name [module]`
+    for line in text.lines().filter(|line| line.ends_with(']')) {
+        // `1,000  file:name [module]`
+        let Some((cost, name)) = line.trim_start().split_once("  ") else { continue };
         let name = name.rsplit_once(" [").map_or(name, |(name, _)| name);
+        let name = name.split_once(':').map_or(name, |(_, name)| name);
         *own.entry(name.to_owned()).or_default() += number(cost);
     }
     own.retain(|_, cost| *cost > 0);
     assert_eq!(own, reported.iter().map(|(name, sum)| (name.clone(), sum.0)).collect());
+}
+
+#[test]
+fn callgrind_annotate_shows_the_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = exported(&recorded(dir.path()), "callgrind", &[]);
+    let mut annotate = Command::new("callgrind_annotate");
+    let text = stdout(annotate.args(["--auto=yes", "--show-percs=no", "--context=99"]).arg(&to));
+    let of = |line: &str| {
+        let line = text.lines().find(|l| l.contains(line)).unwrap_or_else(|| panic!("no {line}: {text}"));
+        line.split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(of("/* line 11 */"), "3,000");
+    // A call costs what fell below it, on the line that calls.
+    let calls = |line: &str, what: &str| {
+        let mut lines = text.lines().skip_while(|l| !l.contains(line)).skip(1).take_while(|l| l.contains("=> "));
+        lines.any(|l| l.trim_start().starts_with(what))
+    };
+    assert!(
+        calls("/* line 16 */", "2,000") && calls("/* line 22 */", "2,000") && calls("/* line 33 */", "1,000"),
+        "{text}"
+    );
 }
 
 fn firefox(file: &Path) -> Value {

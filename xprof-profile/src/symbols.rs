@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-pub use self::elf::{Linked, build_id_of, build_id_of_notes};
+pub use self::elf::{CodeSegment, Linked, build_id_of, build_id_of_notes};
 pub use self::lines::{Line, LineReader};
 use self::load::Loaded;
 use crate::annotation::SourceText;
@@ -204,6 +204,16 @@ impl Symbolizer {
     /// Why there is none, and what would supply it, one sentence.
     pub fn code(&self, module: &Module) -> Result<Reader, String> {
         Reader::open(&*self.supplier, module)
+    }
+
+    /// What of a module's file is loaded to be executed; nothing where its addresses are no file offsets, or the file is not here.
+    pub fn code_segments(&self, module: &Module) -> Vec<CodeSegment> {
+        let elf = match module.kind {
+            ModuleKind::User => load::file_of(&*self.supplier, module),
+            ModuleKind::Vdso => load::vdso_of(&*self.supplier, module),
+            _ => return Vec::new(),
+        };
+        elf.map_or_else(|_| Vec::new(), |elf| elf.code_segments().collect())
     }
 
     /// The run-time addresses that the symbols of a kernel lie at. Its map in a recording covers only its text; perf widens it

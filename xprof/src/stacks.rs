@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use xprof_perfdata::header::Description;
-use xprof_profile::profile::{EventStacks, Key, Stacks, has_domains};
+use xprof_profile::profile::{EventStacks, Key, Located, Stacks, has_domains};
 
 use crate::reading::{Filled, Reading, damage};
 
@@ -67,16 +67,36 @@ impl Wanted<'_> {
 
     /// Reads the stacks, and what the recording says of itself.
     pub(crate) fn read_all(&self, notes: &mut Vec<String>) -> anyhow::Result<(Stacks, Description)> {
+        self.made(
+            notes,
+            |filled| filled.builder.stacks(&filled.events, &filled.symbolizer, self.inline),
+            |stacks| stacks,
+        )
+    }
+
+    /// Reads the stacks with the code of their frames, and what the recording says of itself.
+    pub(crate) fn read_located(&self, notes: &mut Vec<String>) -> anyhow::Result<(Located, Description)> {
+        let make = |filled: &mut Filled| filled.builder.located(&filled.events, &filled.symbolizer, self.inline);
+        self.made(notes, make, |located| &located.stacks)
+    }
+
+    fn made<T>(
+        &self,
+        notes: &mut Vec<String>,
+        make: impl FnOnce(&mut Filled) -> T,
+        stacks: impl Fn(&T) -> &Stacks,
+    ) -> anyhow::Result<(T, Description)> {
         let mut opened = self.reading.open(self.input)?;
         let has_chains = opened.has_chains();
         let keys = self.by.keys(has_domains(&opened.description));
         opened.times = self.by.has_times();
-        let Filled { mut builder, symbolizer, events, ended } = opened.fill(&keys, has_chains, notes)?;
-        let stacks = builder.stacks(&events, &symbolizer, self.inline);
+        let mut filled = opened.fill(&keys, has_chains, notes)?;
+        let made = make(&mut filled);
+        let stacks = stacks(&made);
         notes.extend(damage(stacks.damaged));
         notes.extend(untimed(stacks.untimed));
         notes.extend(stacks.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
-        Ok((stacks, ended))
+        Ok((made, filled.ended))
     }
 
     /// The event that was asked for, else the first that has any stacks; `None` when none has.

@@ -9,7 +9,7 @@ use xprof_perfdata::domain::is_unseen;
 use super::builder::Builder;
 use super::frames::FrameId;
 use super::key::Value;
-use crate::symbols::{Missing, Module, ModuleKind, Symbol, Symbolizer};
+use crate::symbols::{Line, Missing, Module, ModuleKind, Symbol, Symbolizer};
 use crate::timeline::{Mode, ModuleId, Modules, Place};
 use crate::unwind::TRUNCATED_NAME;
 
@@ -64,7 +64,12 @@ pub(super) struct Wanted {
     pub(super) inlined: bool,
     /// Source lines.
     pub(super) lines: bool,
+    /// Where each function of a frame goes on: [`Names::located`].
+    pub(super) places: bool,
 }
+
+/// A function of a frame, and the source file and line (0: not known) at which it runs or calls.
+pub(super) type FunctionAt = (FunctionId, Option<(Arc<str>, u32)>);
 
 /// The names of all frames.
 #[derive(Debug, Default)]
@@ -73,6 +78,8 @@ pub(super) struct Names {
     by_frame: Vec<Option<Named>>,
     code: Vec<Code>,
     inlined: Vec<FunctionId>,
+    /// By frame, if that was wanted.
+    located: Vec<Vec<FunctionAt>>,
     pub(super) missing: Vec<(ModuleId, Missing)>,
 }
 
@@ -112,6 +119,11 @@ impl Names {
     /// Its name.
     pub(super) fn name(&self, frame: FrameId) -> Option<&Arc<str>> {
         Some(&self.symbol(frame)?.name)
+    }
+
+    /// What [`Names::functions`] gives, with the places in the source of each.
+    pub(super) fn located(&self, frame: FrameId) -> &[FunctionAt] {
+        self.located.get(frame.0 as usize).map_or(&[], Vec::as_slice)
     }
 
     /// Source file and line of a frame.
@@ -164,7 +176,7 @@ impl Builder {
                 let Some(module) = self.timeline.modules().get(*id) else { continue };
                 let addresses: Vec<u64> = list.iter().map(|&(addr, _)| addr).collect();
                 let lines = match wanted {
-                    Wanted { inlined: false, lines: false } => Vec::new(),
+                    Wanted { inlined: false, lines: false, places: false } => Vec::new(),
                     _ => symbolizer.lines(module, &addresses),
                 };
                 done.push((*id, list, lookup(symbolizer, module, &addresses), lines));
@@ -180,6 +192,9 @@ impl Builder {
         });
         names.by_frame.resize(places.len(), None);
         names.code.resize(places.len(), Code { function: FunctionId(0), inlined: (0, 0) });
+        if wanted.places {
+            names.located.resize(places.len(), Vec::new());
+        }
         let functions = &mut names.functions;
         for (id, list, (symbols, why), lines) in done {
             let mut lines = lines.into_iter();
@@ -195,6 +210,9 @@ impl Builder {
                 let inlined = at.split_last().map_or(&[][..], |(_, inlined)| inlined).iter().filter(|_| wanted.inlined);
                 names.inlined.extend(inlined.filter_map(|line| Some(functions.inlined(id, line.name.as_ref()?))));
                 let inlined = (from, names.inlined.len() as u32);
+                if let Some(slot) = names.located.get_mut(frame as usize) {
+                    *slot = functions.located(id, function, &at, wanted.inlined);
+                }
                 if let Some(slot) = names.by_frame.get_mut(frame as usize) {
                     *slot = Some(Named { symbol, line });
                 }
@@ -263,6 +281,17 @@ impl Functions {
             self.list.push(Function { name: Some(name.clone()), place, inlined: true });
         }
         id
+    }
+
+    /// The functions of a frame, innermost first, with the places in the source; `inlined`: with those compiled into the last.
+    fn located(&mut self, module: ModuleId, function: FunctionId, at: &[Line], inlined: bool) -> Vec<FunctionAt> {
+        let place = |line: &Line| Some((line.file.clone()?, line.line));
+        let (last, rest) = at.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
+        let rest = rest.iter().filter(|_| inlined);
+        let mut list: Vec<FunctionAt> =
+            rest.filter_map(|line| Some((self.inlined(module, line.name.as_ref()?), place(line)))).collect();
+        list.push((function, last.and_then(place)));
+        list
     }
 
     fn line(&mut self, file: &Arc<str>, line: u32) -> u32 {

@@ -118,7 +118,7 @@ impl Builder {
         self.adopt_kernel(symbolizer);
         let needs_names = self.keys.contains(&Key::Symbol) || !self.filter.symbols.is_empty() || trees.is_some();
         let inlined = trees.is_some_and(|trees| trees.inline);
-        let wanted = Wanted { inlined, lines: self.keys.contains(&Key::Srcline) };
+        let wanted = Wanted { inlined, lines: self.keys.contains(&Key::Srcline), ..Wanted::default() };
         let names = if needs_names || wanted.lines { self.names(symbolizer, wanted) } else { Names::default() };
         self.fold(
             events,

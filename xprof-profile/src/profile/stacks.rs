@@ -72,17 +72,19 @@ impl Builder {
     /// Names the frames and gives the stacks one by one; `inline`: with functions that were compiled into others.
     pub fn stacks(&mut self, events: &Events, symbolizer: &Symbolizer, inline: bool) -> Stacks {
         self.adopt_kernel(symbolizer);
-        let names = self.names(symbolizer, Wanted { inlined: inline, lines: false });
-        self.stacks_of(events, &names, [self.cells.list()], (&self.keys, &[]))
+        let names = self.names(symbolizer, Wanted { inlined: inline, ..Wanted::default() });
+        self.stacks_of(events, &names, [self.cells.list()], (&self.keys, &[]), |_, _| ())
     }
 
-    /// The stacks of cells, by keys, of those of which something holds.
+    /// The stacks of cells, by keys, of those of which something holds. `each` is told of every stack that is added, with the event it
+    /// is added to and its frames, leaf first.
     pub(super) fn stacks_of<'a>(
         &self,
         events: &Events,
         names: &Names,
         cells: impl IntoIterator<Item = &'a [(Cell, Sum)]>,
         (keys, within): (&[Key], &[(Key, Value)]),
+        mut each: impl FnMut(usize, &[FrameId]),
     ) -> Stacks {
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
@@ -147,6 +149,7 @@ impl Builder {
                 functions.extend_from_slice(inlined);
                 functions.push(function);
             }
+            each(cell.event as usize, frames);
             event.stacks.push(Stack { values: fold.values(cell, own[0], None), functions, samples, period });
         }
         for sample in self.times.iter().flat_map(Times::list) {

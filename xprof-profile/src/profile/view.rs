@@ -59,7 +59,7 @@ impl Builder {
     /// Names the frames; views are made of the result.
     pub fn name(mut self, events: &Events, symbolizer: &Symbolizer) -> Named {
         self.adopt_kernel(symbolizer);
-        let names = self.names(symbolizer, Wanted { inlined: false, lines: self.keys.contains(&Key::Srcline) });
+        let names = self.names(symbolizer, Wanted { lines: self.keys.contains(&Key::Srcline), ..Wanted::default() });
         Named { builder: self, names, events: events.clone() }
     }
 }
@@ -67,8 +67,10 @@ impl Builder {
 impl Named {
     /// Looks up the functions that were compiled into others: views show them from now on.
     pub fn inline(&mut self, symbolizer: &Symbolizer) {
-        self.names =
-            self.builder.names(symbolizer, Wanted { inlined: true, lines: self.builder.keys.contains(&Key::Srcline) });
+        self.names = self.builder.names(
+            symbolizer,
+            Wanted { inlined: true, lines: self.builder.keys.contains(&Key::Srcline), ..Wanted::default() },
+        );
     }
 
     /// All of it.
@@ -111,7 +113,7 @@ impl<'a> View<'a> {
 
     /// Stacks, by the values of `keys`, of the samples of which `within` holds.
     pub fn stacks(&self, keys: &[Key], within: &[(Key, Value)]) -> Stacks {
-        self.builder.stacks_of(self.events, self.names, self.cells.iter().copied(), (keys, within))
+        self.builder.stacks_of(self.events, self.names, self.cells.iter().copied(), (keys, within), |_, _| ())
     }
 
     /// The functions of this name, in modules of this short name.

@@ -57,6 +57,17 @@ struct Segment {
     memsz: u64,
 }
 
+/// A piece of a file that is loaded to be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeSegment {
+    /// Its first address, as the file's own symbols number it.
+    pub address: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
 /// An open ELF file.
 pub(crate) struct Elf {
     source: Arc<dyn Source>,
@@ -222,6 +233,12 @@ impl Elf {
         let within = |s: &&Segment| offset.checked_sub(s.offset).is_some_and(|o| o < s.filesz);
         let mut found = loads().filter(|s| s.executable).chain(loads().filter(|s| !s.executable)).filter(within);
         found.next().map(|s| offset.wrapping_sub(s.offset).wrapping_add(s.vaddr))
+    }
+
+    /// What is loaded to be executed.
+    pub(crate) fn code_segments(&self) -> impl Iterator<Item = CodeSegment> {
+        let code = self.segments.iter().filter(|s| s.kind == PT_LOAD && s.executable);
+        code.map(|s| CodeSegment { address: s.vaddr, offset: s.offset, size: s.filesz })
     }
 
     /// Whether the byte at a file offset is loaded to be executed.

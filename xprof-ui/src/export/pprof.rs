@@ -1,11 +1,13 @@
 //! pprof's profile.proto (github.com/google/pprof, proto/profile.proto), not yet compressed.
 //!
 //! The schema is eight small messages of numbers and strings: writing them takes less than declaring them to a library would.
-//! Functions stand without addresses, one location for each function with what was compiled into it, so that two samples
-//! with the same functions are one.
+//! A location is a code address, with the functions that are there and their source lines. pprof takes addresses apart by the program
+//! headers of the file that a mapping names: ours are the file's own, so that it adds nothing to them.
+
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use xprof_profile::profile::{EventStacks, FunctionId, Key, Stacks, Value};
+use xprof_profile::profile::{EventStacks, FunctionId, Key, Located, Stacks, Value};
 
 use super::{Source, name, unit};
 use crate::plain::Plain;
@@ -77,59 +79,30 @@ impl Strings {
     }
 }
 
-/// Draws the stacks of events, with labels named as the keys. Each event has two values: its samples and their periods.
-pub fn pprof(stacks: &Stacks, events: &[&EventStacks], source: &Source) -> Vec<u8> {
+/// Draws the stacks of events (of `located`, by index), with labels named as the keys. Each event has two values: its samples and
+/// their periods.
+pub fn pprof(located: &Located, events: &[usize], source: &Source) -> Vec<u8> {
+    let stacks = &located.stacks;
+    let events: Vec<(&EventStacks, &[Vec<u32>])> = events
+        .iter()
+        .filter_map(|&at| Some((stacks.events.get(at)?, located.of_stacks.get(at).map_or(&[][..], Vec::as_slice))))
+        .collect();
     let mut out = Message::default();
     let mut strings = Strings { ids: FxHashMap::default(), list: Vec::new() };
     strings.id("");
-    for event in events {
+    for (event, _) in &events {
         let count = if events.len() == 1 { "samples".to_owned() } else { format!("{}_samples", event.name) };
         for (kind, unit) in [(&*count, "count"), (&*event.name, unit(&event.name))] {
             let message = value_type(&mut strings, kind, unit);
             out.bytes(profile::SAMPLE_TYPE, &message.0);
         }
     }
-    let mut locations = Locations::default();
-    for (index, event) in events.iter().enumerate() {
-        samples(stacks, event, (index, events.len()), (&mut strings, &mut locations), &mut out);
+    for (index, (event, ways)) in events.iter().enumerate() {
+        samples(stacks, (event, ways), (index, events.len()), &mut strings, &mut out);
     }
-    // The first mapping is taken for the program's: it is where most fell.
-    let mut mappings: FxHashMap<&str, u64> = FxHashMap::default();
-    let paths = heaviest(stacks, events).into_iter().chain(stacks.functions.iter().map(|function| &*function.path));
-    for path in paths {
-        let next = mappings.len() as u64 + 1;
-        if *mappings.entry(path).or_insert(next) == next {
-            let mut message = Message::default();
-            message.number(1, next);
-            message.number(5, strings.id(&Plain(path).to_string()));
-            // has_functions, has_inline_frames: all that is known is in here.
-            message.number(7, 1);
-            message.number(10, 1);
-            out.bytes(profile::MAPPING, &message.0);
-        }
-    }
-    for (index, function) in stacks.functions.iter().enumerate() {
-        let mut message = Message::default();
-        message.number(1, index as u64 + 1);
-        let name = strings.id(&name(function));
-        message.number(2, name);
-        message.number(3, name);
-        out.bytes(profile::FUNCTION, &message.0);
-    }
-    for (functions, id) in &locations.ids {
-        let mut message = Message::default();
-        message.number(1, *id);
-        let outermost = functions.last().and_then(|function| stacks.functions.get(function.0 as usize));
-        message.number(2, outermost.and_then(|function| mappings.get(&*function.path)).copied().unwrap_or(0));
-        for function in functions {
-            let mut line = Message::default();
-            line.number(1, u64::from(function.0) + 1);
-            message.bytes(4, &line.0);
-        }
-        out.bytes(profile::LOCATION, &message.0);
-    }
+    code(located, &events, &mut strings, &mut out);
     out.number(profile::DURATION_NANOS, source.duration.unwrap_or(0));
-    if let Some(event) = events.first() {
+    if let Some((event, _)) = events.first() {
         let message = value_type(&mut strings, &event.name, unit(&event.name));
         out.bytes(profile::PERIOD_TYPE, &message.0);
         out.number(profile::DEFAULT_SAMPLE_TYPE, strings.id(&event.name));
@@ -144,17 +117,70 @@ pub fn pprof(stacks: &Stacks, events: &[&EventStacks], source: &Source) -> Vec<u
     out.0
 }
 
-/// The module that most periods fell in.
-fn heaviest<'a>(stacks: &'a Stacks, events: &[&EventStacks]) -> Option<&'a str> {
-    let mut periods: FxHashMap<&str, u64> = FxHashMap::default();
-    for stack in events.iter().flat_map(|event| &event.stacks) {
-        let leaf = stack.functions.first().and_then(|function| stacks.functions.get(function.0 as usize));
-        if let Some(function) = leaf.filter(|function| function.path.starts_with('/')) {
-            let period = periods.entry(&*function.path).or_default();
-            *period = period.saturating_add(stack.period);
+/// Writes mappings, locations and functions. Numbers of messages are those of the lists, from 1.
+fn code(located: &Located, events: &[(&EventStacks, &[Vec<u32>])], strings: &mut Strings, out: &mut Message) {
+    /// All that is known is in here: pprof need not look for it.
+    const HAS: [u32; 4] = [7, 8, 9, 10];
+    // The first mapping is taken for the program's: it is where most fell.
+    let first = heaviest(located, events);
+    let order = first.into_iter().chain((0..located.mappings.len()).filter(|at| Some(*at) != first));
+    for at in order {
+        let Some(mapping) = located.mappings.get(at) else { continue };
+        let mut message = Message::default();
+        message.number(1, at as u64 + 1);
+        message.number(2, mapping.addresses.start);
+        message.number(3, mapping.addresses.end);
+        message.number(4, mapping.offset);
+        message.number(5, strings.id(&Plain(&mapping.path).to_string()));
+        message.number(6, mapping.build_id.as_ref().map_or(0, |id| strings.id(&id.to_string())));
+        HAS.iter().for_each(|&field| message.number(field, 1));
+        out.bytes(profile::MAPPING, &message.0);
+    }
+    // A function that has lines of several files is one in each.
+    let mut functions: FxHashMap<(FunctionId, Option<Arc<str>>), u64> = FxHashMap::default();
+    let mut messages = Message::default();
+    for (at, frame) in located.frames.iter().enumerate() {
+        let mut message = Message::default();
+        message.number(1, at as u64 + 1);
+        message.number(2, u64::from(frame.mapping) + 1);
+        message.number(3, frame.address);
+        for (function, place) in &frame.functions {
+            let next = functions.len() as u64 + 1;
+            let file = place.as_ref().map(|(file, _)| file.clone());
+            let id = *functions.entry((*function, file)).or_insert_with_key(|(function, file)| {
+                let mut message = Message::default();
+                message.number(1, next);
+                let name = located.stacks.functions.get(function.0 as usize).map_or(0, |f| strings.id(&name(f)));
+                message.number(2, name);
+                message.number(3, name);
+                message.number(4, file.as_ref().map_or(0, |file| strings.id(&Plain(file).to_string())));
+                messages.bytes(profile::FUNCTION, &message.0);
+                next
+            });
+            let mut line = Message::default();
+            line.number(1, id);
+            line.number(2, place.as_ref().map_or(0, |&(_, line)| u64::from(line)));
+            message.bytes(4, &line.0);
+        }
+        out.bytes(profile::LOCATION, &message.0);
+    }
+    out.0.append(&mut messages.0);
+}
+
+/// The mapping of a file that most periods fell in.
+fn heaviest(located: &Located, events: &[(&EventStacks, &[Vec<u32>])]) -> Option<usize> {
+    let mut periods = vec![0u64; located.mappings.len()];
+    for (event, ways) in events {
+        for (stack, way) in event.stacks.iter().zip(*ways) {
+            let leaf = way.first().and_then(|&frame| located.frames.get(frame as usize));
+            if let Some(period) = leaf.and_then(|leaf| periods.get_mut(leaf.mapping as usize)) {
+                *period = period.saturating_add(stack.period);
+            }
         }
     }
-    periods.into_iter().max_by_key(|&(path, period)| (period, path)).map(|(path, _)| path)
+    let files = periods.into_iter().zip(&located.mappings).enumerate();
+    let files = files.filter(|(_, (period, mapping))| *period > 0 && mapping.path.starts_with('/'));
+    files.max_by_key(|&(at, (period, _))| (period, std::cmp::Reverse(at))).map(|(at, _)| at)
 }
 
 fn value_type(strings: &mut Strings, kind: &str, unit: &str) -> Message {
@@ -164,37 +190,17 @@ fn value_type(strings: &mut Strings, kind: &str, unit: &str) -> Message {
     message
 }
 
-/// A function with what was compiled into it, innermost first, by number.
-#[derive(Default)]
-struct Locations {
-    ids: FxHashMap<Vec<FunctionId>, u64>,
-}
-
 fn samples(
     stacks: &Stacks,
-    event: &EventStacks,
+    (event, ways): (&EventStacks, &[Vec<u32>]),
     (index, count): (usize, usize),
-    (strings, locations): (&mut Strings, &mut Locations),
+    strings: &mut Strings,
     out: &mut Message,
 ) {
     let keys: Vec<(Key, u64)> = stacks.keys.iter().map(|&key| (key, strings.id(key.name()))).collect();
-    let is_inlined = |id: FunctionId| stacks.functions.get(id.0 as usize).is_some_and(|function| function.inlined);
-    let mut way = Vec::new();
-    for stack in &event.stacks {
+    for (stack, way) in event.stacks.iter().zip(ways) {
         let mut message = Message::default();
-        way.clear();
-        for functions in stack.functions.chunk_by(|&inner, _| is_inlined(inner)) {
-            let next = locations.ids.len() as u64 + 1;
-            let id = match locations.ids.get(functions) {
-                Some(&id) => id,
-                None => {
-                    locations.ids.insert(functions.to_vec(), next);
-                    next
-                }
-            };
-            way.push(id);
-        }
-        message.packed(1, way.iter().copied());
+        message.packed(1, way.iter().map(|&frame| u64::from(frame) + 1));
         let values = (0..count * 2).map(|at| match at {
             at if at == index * 2 => stack.samples,
             at if at == index * 2 + 1 => stack.period.min(i64::MAX as u64),

@@ -27,7 +27,7 @@ pub(crate) struct Job {
 impl Job {
     /// Writes the form that is asked for.
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
-        let options = &self.options;
+        let Job { options, notes } = self;
         let by = match options.to {
             // Records, not stacks.
             Form::Perf => return perf::run(self),
@@ -42,54 +42,70 @@ impl Job {
             inline: !options.no_inline,
             by,
         };
-        let (stacks, description) = wanted.read_all(&mut self.notes)?;
-        let has_one = matches!(options.to, Form::Folded | Form::Firefox | Form::Chrome);
-        let events: Vec<&EventStacks> = match options.event {
-            None if !has_one => all(&stacks),
-            _ => wanted.choose(&stacks, &mut self.notes)?.or(stacks.events.first()).into_iter().collect(),
-        };
-        let source = source(&options.input, &description);
-        let mut out = BufWriter::new(self.output(options.to == Form::Pprof)?);
-        match (options.to, events.first()) {
-            (Form::Pprof, _) => {
-                let mut packed = GzEncoder::new(&mut out, Compression::default());
-                packed.write_all(&export::pprof(&stacks, &events, &source))?;
-                packed.finish()?;
+        match options.to {
+            Form::Pprof | Form::Callgrind => {
+                let (located, description) = wanted.read_located(notes)?;
+                let events = chosen(&wanted, &located.stacks, notes, false)?;
+                let source = source(&options.input, &description);
+                let mut out = BufWriter::new(output(options, options.to == Form::Pprof)?);
+                if options.to == Form::Pprof {
+                    let mut packed = GzEncoder::new(&mut out, Compression::default());
+                    packed.write_all(&export::pprof(&located, &events, &source))?;
+                    packed.finish()?;
+                } else {
+                    export::callgrind(&located, &events, &source, &mut out)?;
+                }
+                out.flush()?;
             }
-            (Form::Speedscope, _) => export::speedscope(&stacks, &events, &source, &mut out)?,
-            (Form::Callgrind, _) => export::callgrind(&stacks, &events, &source, &mut out)?,
-            (Form::Folded, Some(event)) => {
-                let mut lines = Vec::new();
-                folded(&stacks, event, &mut lines);
-                out.write_all(&lines)?;
+            _ => {
+                let (stacks, description) = wanted.read_all(notes)?;
+                let events = chosen(&wanted, &stacks, notes, options.to != Form::Speedscope)?;
+                let events: Vec<&EventStacks> = events.into_iter().filter_map(|at| stacks.events.get(at)).collect();
+                let source = source(&options.input, &description);
+                let mut out = BufWriter::new(output(options, false)?);
+                match (options.to, events.first()) {
+                    (Form::Speedscope, _) => export::speedscope(&stacks, &events, &source, &mut out)?,
+                    (Form::Folded, Some(event)) => {
+                        let mut lines = Vec::new();
+                        folded(&stacks, event, &mut lines);
+                        out.write_all(&lines)?;
+                    }
+                    (Form::Firefox, Some(event)) => export::firefox(&stacks, event, &source, &mut out)?,
+                    (Form::Chrome, Some(event)) => export::chrome(&stacks, event, &source, &mut out)?,
+                    _ => {}
+                }
+                out.flush()?;
             }
-            (Form::Firefox, Some(event)) => export::firefox(&stacks, event, &source, &mut out)?,
-            (Form::Chrome, Some(event)) => export::chrome(&stacks, event, &source, &mut out)?,
-            (Form::Perf, _) | (_, None) => {}
         }
-        out.flush()?;
         Ok(())
-    }
-
-    /// Where the result goes: `-o FILE`, or standard output. Binary forms do not go to a terminal.
-    fn output(&self, is_binary: bool) -> anyhow::Result<Box<dyn Write>> {
-        match self.options.output.as_deref() {
-            Some(path) if path != Path::new("-") => {
-                let file = fs::File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-                Ok(Box::new(file))
-            }
-            _ if is_binary && io::stdout().is_terminal() => {
-                anyhow::bail!("this form is binary and stdout is a terminal: give a file with -o FILE, or a pipe")
-            }
-            _ => Ok(Box::new(io::stdout().lock())),
-        }
     }
 }
 
-/// The events that have samples; the first one where none has.
-fn all(stacks: &Stacks) -> Vec<&EventStacks> {
-    let sampled: Vec<&EventStacks> = stacks.events.iter().filter(|event| !event.stacks.is_empty()).collect();
-    if sampled.is_empty() { stacks.events.iter().take(1).collect() } else { sampled }
+/// Where the result goes: `-o FILE`, or standard output. Binary forms do not go to a terminal.
+fn output(options: &Options, is_binary: bool) -> anyhow::Result<Box<dyn Write>> {
+    match options.output.as_deref() {
+        Some(path) if path != Path::new("-") => {
+            let file = fs::File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+            Ok(Box::new(file))
+        }
+        _ if is_binary && io::stdout().is_terminal() => {
+            anyhow::bail!("this form is binary and stdout is a terminal: give a file with -o FILE, or a pipe")
+        }
+        _ => Ok(Box::new(io::stdout().lock())),
+    }
+}
+
+/// The events that are written, by index: the one that is asked for, else those that have samples, else the first.
+fn chosen(wanted: &Wanted<'_>, stacks: &Stacks, notes: &mut Vec<String>, has_one: bool) -> anyhow::Result<Vec<usize>> {
+    let one = || stacks.events.len().min(1);
+    if wanted.event.is_none() && !has_one {
+        let sampled = stacks.events.iter().enumerate().filter(|(_, event)| !event.stacks.is_empty());
+        let sampled: Vec<usize> = sampled.map(|(at, _)| at).collect();
+        return Ok(if sampled.is_empty() { (0..one()).collect() } else { sampled });
+    }
+    let event = wanted.choose(stacks, notes)?;
+    let at = event.and_then(|event| stacks.events.iter().position(|other| std::ptr::eq(event, other)));
+    Ok(at.map_or_else(|| (0..one()).collect(), |at| vec![at]))
 }
 
 fn source(path: &Path, description: &Description) -> Source {

@@ -36,6 +36,8 @@ pub struct Able {
     pub chains: bool,
     /// Samples are of domains.
     pub domains: bool,
+    /// Functions that were compiled into others are shown, until a key says otherwise.
+    pub inline: bool,
     /// What rows are made of.
     pub keys: Vec<Column>,
 }
@@ -70,13 +72,20 @@ pub enum Ask {
         within: Vec<(Column, Value)>,
     },
     /// The calls around a row.
-    Calls(RowOf),
+    Calls {
+        /// The row.
+        row: RowOf,
+        /// With functions that were compiled into others.
+        inline: bool,
+    },
     /// The flame graph of an event.
     Flame {
         /// Index of the event.
         event: usize,
         /// What holds of its samples.
         within: Vec<(Column, Value)>,
+        /// With functions that were compiled into others.
+        inline: bool,
     },
     /// The instructions of a function.
     Code {
@@ -156,8 +165,10 @@ impl State {
     /// What is to be shown.
     pub fn ask(&self) -> Ask {
         match self.screens.last() {
-            Some(Screen::Calls(calls)) => Ask::Calls(calls.row.clone()),
-            Some(Screen::Flame(flame)) => Ask::Flame { event: flame.event, within: flame.within.clone() },
+            Some(Screen::Calls(calls)) => Ask::Calls { row: calls.row.clone(), inline: self.able.inline },
+            Some(Screen::Flame(flame)) => {
+                Ask::Flame { event: flame.event, within: flame.within.clone(), inline: self.able.inline }
+            }
             Some(Screen::Code(code)) => {
                 Ask::Code { dso: code.dso.clone(), symbol: code.symbol.clone(), view: code.view }
             }

@@ -23,7 +23,7 @@ pub(crate) struct Has {
 /// Reads a recording and makes pages of it, until nobody looks any more.
 pub(crate) fn of_recording(
     opened: Opened<'_>,
-    (keys, children, no_inline): (&[Key], bool, bool),
+    (keys, children): (&[Key], bool),
     title: &str,
     desk: &Desk,
 ) -> anyhow::Result<()> {
@@ -40,13 +40,13 @@ pub(crate) fn of_recording(
     let Filled { builder, symbolizer, events, .. } = opened.fill(&all_keys, chains, &mut notes)?;
     tell(&|status| status.doing = "looking up names".into());
     let mut named = builder.name(&events, &symbolizer);
-    let mut inlined = no_inline;
+    let mut inlined = false;
     for (nth, request) in desk.requests.iter().enumerate() {
         // Only the newest is still wanted.
         let Some(Request::Show(ask)) = std::iter::once(request).chain(desk.requests.try_iter()).last() else {
             continue;
         };
-        if !inlined && matches!(ask, Ask::Calls(_) | Ask::Flame { .. }) {
+        if !inlined && wants_inlined(&ask) {
             inlined = true;
             tell(&|status| status.doing = "looking up functions that were compiled into others".into());
             named.inline(&symbolizer);
@@ -67,18 +67,23 @@ pub(crate) fn of_recording(
     Ok(())
 }
 
+/// Whether an ask is of functions that were compiled into others, too.
+pub(crate) fn wants_inlined(ask: &Ask) -> bool {
+    matches!(ask, Ask::Calls { inline: true, .. } | Ask::Flame { inline: true, .. })
+}
+
 /// Answers an ask.
 pub(crate) fn page(view: &View<'_>, ask: &Ask, has: Has, symbolizer: &Symbolizer) -> Page {
     match ask {
         Ask::Table { keys, within } => {
             Page::Table { profile: view.table(keys, within, has.children), trails: Vec::new() }
         }
-        Ask::Calls(row) => Page::Calls(view.calls(row).map(Box::new)),
-        Ask::Flame { event, within } => {
+        Ask::Calls { row, inline } => Page::Calls(view.calls(row, *inline).map(Box::new)),
+        Ask::Flame { event, within, inline } => {
             // Domains and threads stand outermost; the last key is the leaf's.
             let domain = has.domains.then_some(Key::Domain);
             let keys: Vec<Key> = domain.into_iter().chain([Key::Comm, Key::Symbol]).collect();
-            let stacks = view.stacks(&keys, within);
+            let stacks = view.stacks(&keys, within, *inline);
             let event = stacks.events.get(*event);
             Page::Flame(event.map_or_else(Graph::default, |event| Graph::new(&stacks, event, None)))
         }

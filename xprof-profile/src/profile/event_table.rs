@@ -8,7 +8,7 @@ use super::cells::{Cell, Sum};
 use super::fold::{CellSpot, Fold, RowSpot};
 use super::frames::{CallersId, FrameId, StackId};
 use super::key::{Key, Value};
-use super::names::{FunctionId, Names};
+use super::names::FunctionId;
 use super::rows::Row;
 use super::tree::{Arena, Order, Trees};
 
@@ -105,7 +105,7 @@ impl EventTable {
         // A row counts a stack once, however often it recurs in it.
         self.begin_counting();
         self.counts(own);
-        for place in expand(names, std::slice::from_ref(leaf)) {
+        for place in fold.expand(std::slice::from_ref(leaf)) {
             let row = self.row(fold, cell, spot.at(names, place));
             self.add_children(row, sum.period);
         }
@@ -132,7 +132,7 @@ impl EventTable {
         }
         let from = self.callers.len() as u32;
         self.begin_counting();
-        for place in expand(fold.names, callers) {
+        for place in fold.expand(callers) {
             let row = self.row(fold, cell, spot.at(fold.names, place));
             if self.counts(row) {
                 self.callers.push(row as u32);
@@ -190,13 +190,13 @@ impl EventTable {
             stack => stack,
         };
         let of_functions = fold.keys.contains(&Key::Symbol);
-        let stack: Vec<(FrameId, FunctionId)> = expand(names, stack).collect();
+        let stack: Vec<(FrameId, FunctionId)> = fold.expand(stack).collect();
         let way = |&(_, function): &(FrameId, FunctionId)| (function, names.function(function).0);
         self.begin_counting();
         let spot = fold.spot(cell);
         // The outermost frame of a row is where its tree stands; without a children column, the leaf: not what was
         // compiled into it.
-        let leaf = names.functions(stack[0].0).count() - 1;
+        let leaf = fold.functions(stack[0].0).count() - 1;
         let places = if has_children { 0..stack.len() } else { leaf..leaf + 1 };
         for at in places.rev() {
             let (frame, function) = stack[at];
@@ -237,9 +237,4 @@ impl EventTable {
         rows.sort_by(|a, b| Row::by_weight(a, b, has_children));
         rows
     }
-}
-
-/// The functions of a stack with the frame that each is in, leaf first.
-fn expand(names: &Names, stack: &[FrameId]) -> impl Iterator<Item = (FrameId, FunctionId)> {
-    stack.iter().flat_map(|&frame| names.functions(frame).map(move |function| (frame, function)))
 }

@@ -31,6 +31,8 @@ pub(super) struct Fold<'a> {
     pub(super) names: &'a Names,
     events: &'a [Arc<str>],
     texts: Texts,
+    /// With functions that were compiled into others, as far as names were looked up with them.
+    pub(super) inline: bool,
 }
 
 impl Builder {
@@ -84,7 +86,23 @@ impl<'a> Fold<'a> {
         names: &'a Names,
         events: &'a [Arc<str>],
     ) -> Fold<'a> {
-        Fold { builder, keys, domains, names, events, texts: Texts::default() }
+        Fold { builder, keys, domains, names, events, texts: Texts::default(), inline: true }
+    }
+
+    /// With functions that were compiled into others, or without.
+    pub(super) fn inlined(self, inline: bool) -> Fold<'a> {
+        Fold { inline, ..self }
+    }
+
+    /// The functions of a frame, innermost first.
+    pub(super) fn functions(&self, frame: FrameId) -> impl Iterator<Item = FunctionId> + use<'a> {
+        self.names.functions(frame, self.inline)
+    }
+
+    /// The functions of a stack with the frame that each is in, leaf first.
+    pub(super) fn expand<'s>(&self, stack: &'s [FrameId]) -> impl Iterator<Item = (FrameId, FunctionId)> + use<'a, 's> {
+        let (names, inline) = (self.names, self.inline);
+        stack.iter().flat_map(move |&frame| names.functions(frame, inline).map(move |function| (frame, function)))
     }
 
     /// Whether all this holds of a cell.

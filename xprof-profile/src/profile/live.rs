@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use xprof_perfdata::domain::Domain;
 use xprof_perfdata::events::Events;
 use xprof_perfdata::order::RawRecord;
@@ -20,9 +20,9 @@ use super::cells::{Cell, Sum};
 use super::domains::Seen;
 use super::event_table::EventTable;
 use super::fold::Fold;
-use super::frames::FrameId;
+use super::frames::{FrameId, StackId};
 use super::key::{Key, Value};
-use super::names::{Names, Wanted};
+use super::names::{Names, Read, Unread, Wanted};
 use super::rows::{EventProfile, Profile, Row};
 use super::view::View;
 use crate::symbols::Symbolizer;
@@ -165,6 +165,9 @@ pub struct Live {
     frozen: bool,
     /// Lost before the counts were set to zero, by event.
     lost_before: Vec<u64>,
+    /// Frames that [`Live::unread`] has given away, and how often everything was begun anew before.
+    asked: FxHashSet<FrameId>,
+    renewed: u32,
 }
 
 impl Live {
@@ -181,6 +184,8 @@ impl Live {
             tables: Vec::new(),
             frozen: false,
             lost_before: Vec::new(),
+            asked: FxHashSet::default(),
+            renewed: 0,
         };
         live.clear_tables();
         live
@@ -219,7 +224,7 @@ impl Live {
     fn fold(&mut self, slice: &Slice) {
         let event_names: Vec<Arc<str>> = self.events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.builder.domain_names();
-        let mut fold = Fold::new((&self.builder, &self.keys), &domains, &self.names, &event_names);
+        let mut fold = Fold::new((&self.builder, &self.keys), &domains, &self.names, &event_names).inlined(false);
         for &(ref cell, sum) in &slice.cells {
             let Some(live) = self.tables.get_mut(cell.event as usize) else { continue };
             if self.builder.takes(&self.names, cell) && fold.is_within(cell, &self.within) {
@@ -300,8 +305,31 @@ impl Live {
         self.builder.lost = old.lost;
         self.builder.damaged = old.damaged;
         self.names = Names::default();
+        self.asked.clear();
+        self.renewed += 1;
         self.slices.clear();
         self.tables.iter_mut().for_each(|live| live.table.forget());
+    }
+
+    /// The frames of the last `window` slices into which nobody knows yet what was compiled. Reading them may take seconds, which no
+    /// slice can wait for: it is done elsewhere, and [`Live::learn`] told; the number goes with it. Each frame is given once.
+    pub fn unread(&mut self, window: usize) -> (u32, Unread) {
+        let (frames, slices) = (&self.builder.frames, &self.slices);
+        let cells = slices.iter().rev().take(window).flat_map(|slice| &slice.cells);
+        let of_cell = |(cell, _): &(Cell, Sum)| {
+            let own = Some(FrameId(cell.frame));
+            own.into_iter().chain(frames.frames_of(StackId(cell.stack)).iter().copied())
+        };
+        (self.renewed, self.builder.unread(cells.flat_map(of_cell), &mut self.asked))
+    }
+
+    /// Takes what was read of [`Live::unread`]; false when it means nothing any more.
+    pub fn learn(&mut self, (renewed, read): (u32, Read)) -> bool {
+        let is_ours = renewed == self.renewed;
+        if is_ours {
+            read.tell(&mut self.names);
+        }
+        is_ours
     }
 
     /// The table of the last `window` slices, of each event the `most` heaviest rows; rows that had nothing in them are left

@@ -62,7 +62,7 @@ impl Builder {
         let names = self.names(symbolizer, Wanted { inlined: inline, places: true, ..Wanted::default() });
         let mut frames = Places::new(self, symbolizer, &names);
         let mut of_stacks = vec![Vec::new(); events.list().len()];
-        let stacks = self.stacks_of(events, &names, [self.cells.list()], (&self.keys, &[]), |event, stack| {
+        let stacks = self.stacks_of((events, &names, true), [self.cells.list()], (&self.keys, &[]), |event, stack| {
             if let Some(of_event) = of_stacks.get_mut(event) {
                 of_event.push(stack.iter().map(|&frame| frames.id(frame)).collect());
             }

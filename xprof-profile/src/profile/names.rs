@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use xprof_perfdata::domain::is_unseen;
 
 use super::builder::Builder;
@@ -88,17 +88,17 @@ impl Names {
         self.by_frame.get(frame.0 as usize)?.as_ref()
     }
 
-    /// The functions of a frame, innermost first: those compiled into it, then the one that its code is part of.
-    pub(super) fn functions(&self, frame: FrameId) -> impl Iterator<Item = FunctionId> {
-        let (inlined, function) = self.code(frame);
+    /// The functions of a frame, innermost first: those compiled into it, if they are wanted, then the one that its code is part of.
+    pub(super) fn functions(&self, frame: FrameId, inline: bool) -> impl Iterator<Item = FunctionId> + use<'_> {
+        let (inlined, function) = self.code(frame, inline);
         inlined.iter().copied().chain([function])
     }
 
     /// The functions compiled into a frame, innermost first, and the one that its code is part of.
     #[inline]
-    pub(super) fn code(&self, frame: FrameId) -> (&[FunctionId], FunctionId) {
+    pub(super) fn code(&self, frame: FrameId, inline: bool) -> (&[FunctionId], FunctionId) {
         match self.code.get(frame.0 as usize) {
-            Some(Code { function, inlined: (from, to) }) if from < to => {
+            Some(Code { function, inlined: (from, to) }) if inline && from < to => {
                 (self.inlined.get(*from as usize..*to as usize).unwrap_or_default(), *function)
             }
             Some(Code { function, .. }) => (&[], *function),
@@ -119,6 +119,24 @@ impl Names {
     /// Its name.
     pub(super) fn name(&self, frame: FrameId) -> Option<&Arc<str>> {
         Some(&self.symbol(frame)?.name)
+    }
+
+    /// Tells which functions were compiled into a frame, by the lines at its address.
+    fn learn_inlined(&mut self, module: ModuleId, frame: u32, at: &[Line]) {
+        let from = self.inlined.len() as u32;
+        // The outermost is the function itself.
+        for line in at.split_last().map_or(&[][..], |(_, inlined)| inlined) {
+            self.inlined.extend(line.name.as_ref().map(|name| self.functions.inlined(module, name)));
+        }
+        let inlined = (from, self.inlined.len() as u32);
+        if let Some(code) = self.code.get_mut(frame as usize) {
+            code.inlined = inlined;
+        }
+    }
+
+    /// Whether the places of frames were looked up.
+    pub(super) fn is_located(&self) -> bool {
+        !self.located.is_empty()
     }
 
     /// What [`Names::functions`] gives, with the places in the source of each.
@@ -195,21 +213,16 @@ impl Builder {
         if wanted.places {
             names.located.resize(places.len(), Vec::new());
         }
-        let functions = &mut names.functions;
         for (id, list, (symbols, why), lines) in done {
             let mut lines = lines.into_iter();
             for (&(addr, frame), symbol) in list.iter().zip(symbols) {
+                let functions = &mut names.functions;
                 let function = functions.of(Place { module: id, addr }, symbol.as_ref());
                 let at = lines.next().unwrap_or_default();
                 let line = at
                     .first()
                     .filter(|_| wanted.lines)
                     .and_then(|line| Some(functions.line(line.file.as_ref()?, line.line)));
-                let from = names.inlined.len() as u32;
-                // The outermost is the function itself.
-                let inlined = at.split_last().map_or(&[][..], |(_, inlined)| inlined).iter().filter(|_| wanted.inlined);
-                names.inlined.extend(inlined.filter_map(|line| Some(functions.inlined(id, line.name.as_ref()?))));
-                let inlined = (from, names.inlined.len() as u32);
                 if let Some(slot) = names.located.get_mut(frame as usize) {
                     *slot = functions.located(id, function, &at, wanted.inlined);
                 }
@@ -217,7 +230,10 @@ impl Builder {
                     *slot = Some(Named { symbol, line });
                 }
                 if let Some(slot) = names.code.get_mut(frame as usize) {
-                    *slot = Code { function, inlined };
+                    *slot = Code { function, inlined: (0, 0) };
+                }
+                if wanted.inlined {
+                    names.learn_inlined(id, frame, &at);
                 }
             }
             if let Some(why) = why {
@@ -225,6 +241,23 @@ impl Builder {
                 names.missing.push((id, why));
             }
         }
+    }
+
+    /// Frames among these whose lines have not been asked for yet, by module, their addresses sorted. What is only an address, or
+    /// has no file, has none.
+    pub(super) fn unread(&self, frames: impl Iterator<Item = FrameId>, asked: &mut FxHashSet<FrameId>) -> Unread {
+        let mut by_module: FxHashMap<ModuleId, Vec<(u64, u32)>> = FxHashMap::default();
+        for frame in frames.filter(|frame| asked.insert(*frame)) {
+            let place = self.frames.place(frame);
+            by_module.entry(place.module).or_default().push((place.addr, frame.0));
+        }
+        let modules = self.timeline.modules();
+        let of_module = |(id, mut list): (ModuleId, Vec<(u64, u32)>)| {
+            let module = modules.get(id).filter(|module| module.kind == ModuleKind::User)?.clone();
+            list.sort_unstable();
+            Some((id, module, list))
+        };
+        Unread(by_module.into_iter().filter_map(of_module).collect())
     }
 
     /// perf's letter of the mode in which a module's code runs; `-` for time in which nothing was seen.
@@ -248,6 +281,42 @@ impl Builder {
             FunctionName { symbol, dso: dso.clone(), path: path.clone(), letter, inlined: *inlined }
         };
         names.functions.list.iter().map(name).collect()
+    }
+}
+
+/// Frames whose lines are still to be read: by module, with their addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Unread(Vec<(ModuleId, Module, Vec<(u64, u32)>)>);
+
+impl Unread {
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads them, which takes as long as their debug information is large.
+    pub fn read(self, symbolizer: &Symbolizer) -> Read {
+        let of_module = |(id, module, list): (ModuleId, Module, Vec<(u64, u32)>)| {
+            let addresses: Vec<u64> = list.iter().map(|&(addr, _)| addr).collect();
+            let lines = symbolizer.lines(&module, &addresses);
+            (id, list.into_iter().map(|(_, frame)| frame).zip(lines).collect())
+        };
+        Read(self.0.into_iter().map(of_module).collect())
+    }
+}
+
+/// The lines of frames, by module.
+#[derive(Clone, Debug, Default)]
+pub struct Read(Vec<(ModuleId, Vec<(u32, Vec<Line>)>)>);
+
+impl Read {
+    /// Tells names of the functions that were compiled into the frames.
+    pub(super) fn tell(self, names: &mut Names) {
+        for (module, list) in self.0 {
+            for (frame, lines) in list {
+                names.learn_inlined(module, frame, &lines);
+            }
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl Builder {
             events,
             &names,
             ([self.cells.list()], Some(&self.cells)),
-            Asked { keys: &self.keys, within: &[], has_children, trees },
+            Asked { keys: &self.keys, within: &[], has_children, trees, inline: true },
         )
     }
 
@@ -134,11 +134,11 @@ impl Builder {
         events: &Events,
         names: &Names,
         (cells, whole): (impl IntoIterator<Item = &'a [(Cell, Sum)], IntoIter: Clone>, Option<&Cells>),
-        Asked { keys, within, has_children, trees }: Asked<'_>,
+        Asked { keys, within, has_children, trees, inline }: Asked<'_>,
     ) -> Profile {
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold = Fold::new((self, keys), &domains, names, &event_names);
+        let mut fold = Fold::new((self, keys), &domains, names, &event_names).inlined(inline);
         let mut profiles: Vec<EventTable> = events.list().iter().map(|_| EventTable::default()).collect();
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
         let truncated = self.truncated_modules();
@@ -241,11 +241,11 @@ impl Builder {
         events: &Events,
         names: &Names,
         cells: impl Iterator<Item = &'a [(Cell, Sum)]>,
-        (row, order): (&RowOf, Order),
+        (row, order, inline): (&RowOf, Order, bool),
     ) -> Option<(u64, (u64, u64), Vec<Node>)> {
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold = Fold::new((self, &row.keys), &domains, names, &event_names);
+        let mut fold = Fold::new((self, &row.keys), &domains, names, &event_names).inlined(inline);
         let new = |values: &Vec<Value>| Row { values: values.clone(), ..Row::default() };
         let mut table = EventTable::of_rows(vec![new(&row.values)]);
         let root = table.arena.root();
@@ -275,4 +275,6 @@ pub(super) struct Asked<'a> {
     pub(super) within: &'a [(Key, Value)],
     pub(super) has_children: bool,
     pub(super) trees: Option<Trees>,
+    /// With functions that were compiled into others.
+    pub(super) inline: bool,
 }

@@ -73,22 +73,21 @@ impl Builder {
     pub fn stacks(&mut self, events: &Events, symbolizer: &Symbolizer, inline: bool) -> Stacks {
         self.adopt_kernel(symbolizer);
         let names = self.names(symbolizer, Wanted { inlined: inline, ..Wanted::default() });
-        self.stacks_of(events, &names, [self.cells.list()], (&self.keys, &[]), |_, _| ())
+        self.stacks_of((events, &names, true), [self.cells.list()], (&self.keys, &[]), |_, _| ())
     }
 
     /// The stacks of cells, by keys, of those of which something holds. `each` is told of every stack that is added, with the event it
     /// is added to and its frames, leaf first.
     pub(super) fn stacks_of<'a>(
         &self,
-        events: &Events,
-        names: &Names,
+        (events, names, inline): (&Events, &Names, bool),
         cells: impl IntoIterator<Item = &'a [(Cell, Sum)]>,
         (keys, within): (&[Key], &[(Key, Value)]),
         mut each: impl FnMut(usize, &[FrameId]),
     ) -> Stacks {
         let event_names: Vec<Arc<str>> = events.list().iter().map(|e| e.name.as_str().into()).collect();
         let domains = self.domain_names();
-        let mut fold = Fold::new((self, keys), &domains, names, &event_names);
+        let mut fold = Fold::new((self, keys), &domains, names, &event_names).inlined(inline);
         let mut lists: Vec<EventStacks> = events
             .list()
             .iter()
@@ -99,6 +98,7 @@ impl Builder {
         let mut unnamed: FxHashMap<ModuleId, u64> = FxHashMap::default();
         // Addresses are many, functions few: by what makes a stack, its index.
         let by_address = keys.iter().any(|key| matches!(key, Key::Addr | Key::Srcline));
+        let is_located = names.is_located();
         let mut known: ByHash<u32> = ByHash::default();
         let mut of_callers: FxHashMap<CallersId, ChainHash> = FxHashMap::default();
         let mut numbers: Vec<u32> = Vec::new();
@@ -119,7 +119,11 @@ impl Builder {
             let mut hash = |frames: &[FrameId], more: &[u32], seed| {
                 numbers.clear();
                 for &frame in frames {
-                    let (inlined, function) = names.code(frame);
+                    if is_located {
+                        numbers.push(frame.0);
+                        continue;
+                    }
+                    let (inlined, function) = names.code(frame, inline);
                     numbers.extend(inlined.iter().map(|function| function.0));
                     numbers.push(function.0);
                 }
@@ -145,7 +149,7 @@ impl Builder {
             }
             let mut functions = Vec::with_capacity(frames.len());
             for &frame in frames {
-                let (inlined, function) = names.code(frame);
+                let (inlined, function) = names.code(frame, inline);
                 functions.extend_from_slice(inlined);
                 functions.push(function);
             }

@@ -65,7 +65,8 @@ impl Builder {
 }
 
 impl Named {
-    /// Looks up the functions that were compiled into others: views show them from now on.
+    /// Looks up the functions that were compiled into others: calls and stacks can show them from now on. Rows of tables are what
+    /// code is part of.
     pub fn inline(&mut self, symbolizer: &Symbolizer) {
         self.names = self.builder.names(
             symbolizer,
@@ -98,22 +99,24 @@ impl<'a> View<'a> {
 
     /// The rows with these keys, of the samples of which `within` holds.
     pub fn table(&self, keys: &[Key], within: &[(Key, Value)], has_children: bool) -> Profile {
-        let asked = Asked { keys, within, has_children, trees: None };
+        let asked = Asked { keys, within, has_children, trees: None, inline: false };
         self.builder.fold(self.events, self.names, (self.cells.iter().copied(), None), asked)
     }
 
-    /// The calls around a row; `None` when there is no such row.
-    pub fn calls(&self, row: &RowOf) -> Option<Calls> {
-        let tree = |order| self.builder.tree_of(self.events, self.names, self.cells.iter().copied(), (row, order));
+    /// The calls around a row, with functions that were compiled into others, if they were looked up, or without; `None` when there is
+    /// no such row.
+    pub fn calls(&self, row: &RowOf, inline: bool) -> Option<Calls> {
+        let tree =
+            |order| self.builder.tree_of(self.events, self.names, self.cells.iter().copied(), (row, order, inline));
         let (whole, sums, callers) = tree(Order::Callee)?;
         let (_, _, callees) = tree(Order::Caller)?;
         let functions = self.builder.function_names(self.names);
         Some(Calls { functions, whole, period: sums.0, own: sums.1, callers, callees })
     }
 
-    /// Stacks, by the values of `keys`, of the samples of which `within` holds.
-    pub fn stacks(&self, keys: &[Key], within: &[(Key, Value)]) -> Stacks {
-        self.builder.stacks_of(self.events, self.names, self.cells.iter().copied(), (keys, within), |_, _| ())
+    /// Stacks, by the values of `keys`, of the samples of which `within` holds; `inline` as in [`View::calls`].
+    pub fn stacks(&self, keys: &[Key], within: &[(Key, Value)], inline: bool) -> Stacks {
+        self.builder.stacks_of((self.events, self.names, inline), self.cells.iter().copied(), (keys, within), |_, _| ())
     }
 
     /// The functions of this name, in modules of this short name.

@@ -7,7 +7,7 @@ use super::paint::Paint;
 use super::{Able, Screen, State};
 
 /// Keys and what they do; those of `top` alone are marked.
-const KEYS: [(&str, &str, bool); 17] = [
+const KEYS: [(&str, &str, bool); 18] = [
     ("up down j k", "choose a row; PgUp PgDn Home End g G too", false),
     ("Enter", "callers and callees; into a process or a domain; open a node; zoom", false),
     ("Esc", "back", false),
@@ -20,6 +20,7 @@ const KEYS: [(&str, &str, bool); 17] = [
     ("e Tab", "the next event", false),
     ("left right", "in trees: close, open; in flame graphs: beside", false),
     ("i", "in flame graphs: upside down", false),
+    ("I", "in trees and flame graphs: functions compiled into others, or not", false),
     ("space", "freeze, and go on", true),
     ("z", "set to zero", true),
     ("?", "this", false),

@@ -106,6 +106,14 @@ impl State {
             Key::Char('d') if !self.able.domains => {
                 self.say("there are no domains here: xprof top --all-domains in dom0")
             }
+            Key::Char('I') => {
+                self.able.inline = !self.able.inline;
+                self.say(if self.able.inline {
+                    "callers, callees and flame graphs with functions that were compiled into others"
+                } else {
+                    "callers, callees and flame graphs without functions that were compiled into others"
+                });
+            }
             Key::Char('d') => self.group(Grouping::Domains),
             Key::Char('p') => self.group(Grouping::Processes),
             _ => match step(key, self.height) {

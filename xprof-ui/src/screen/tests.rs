@@ -60,7 +60,7 @@ fn rows() -> Vec<Row> {
 }
 
 fn able() -> Able {
-    Able { color: true, unicode: true, live: true, chains: true, domains: true, keys: KEYS.to_vec() }
+    Able { color: true, unicode: true, live: true, chains: true, domains: true, inline: true, keys: KEYS.to_vec() }
 }
 
 fn trails() -> Vec<Vec<Vec<u64>>> {
@@ -239,7 +239,7 @@ fn processes_and_domains_are_looked_into() {
     let within = vec![(Column::Domain, text("web-1"))];
     assert_eq!(state.ask(), Ask::Table { keys: KEYS.to_vec(), within: within.clone() });
     press(&mut state, "f");
-    assert_eq!(state.ask(), Ask::Flame { event: 0, within });
+    assert_eq!(state.ask(), Ask::Flame { event: 0, within, inline: true });
     press(&mut state, "\x1b\x1b");
     assert_eq!(state.ask(), Ask::Table { keys, within: Vec::new() });
     press(&mut state, "p");
@@ -284,7 +284,7 @@ fn calls_open_and_close() {
         within: Vec::new(),
         values: vec![text("db"), text("prog"), text("compare")],
     };
-    assert_eq!(state.ask(), Ask::Calls(of));
+    assert_eq!(state.ask(), Ask::Calls { row: of, inline: true });
     state.give(&state.ask(), Page::Calls(Some(Box::new(calls()))));
     let tree = |state: &mut State| -> Vec<String> {
         let lines = drawn(state, 60, 12);
@@ -354,7 +354,7 @@ fn graph() -> Graph {
 fn flame_graphs_are_walked_and_zoomed() {
     let mut state = state();
     press(&mut state, "f");
-    assert_eq!(state.ask(), Ask::Flame { event: 0, within: Vec::new() });
+    assert_eq!(state.ask(), Ask::Flame { event: 0, within: Vec::new(), inline: true });
     state.give(&state.ask(), Page::Flame(graph()));
     let lines = drawn(&mut state, 40, 12);
     let level = format!("▏db{:27}▏web", "");
@@ -479,7 +479,7 @@ fn page(ask: &Ask, name: &str, empty: bool) -> Page {
             let events = if empty { Vec::new() } else { vec![(name, rows)] };
             Page::Table { profile: profile_of(events, keys), trails: vec![vec![vec![u64::MAX; 60]; 50]] }
         }
-        Ask::Calls(_) => {
+        Ask::Calls { .. } => {
             let mut calls = calls();
             calls.functions[1].symbol = text(name);
             // As deep as trees are made.

@@ -174,11 +174,12 @@ fn browse(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
         live: false,
         chains,
         domains: has_domains(&opened.description),
+        inline: !options.no_inline,
         keys: keys.clone(),
     };
     let title = options.input.display().to_string();
     let state = State::new(able, &format!("xprof report: {title}"));
-    screen::show(state, move |desk| pages::of_recording(opened, (&keys, children, options.no_inline), &title, &desk))?;
+    screen::show(state, move |desk| pages::of_recording(opened, (&keys, children), &title, &desk))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use xprof_profile::profile::Key;
-use xprof_ui::screen::State;
+use xprof_ui::screen::{Able, State};
 
 use super::record::Sampling;
 use super::report::OutputFormat;
@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// Print at most this many rows of each event [default: 20 as text, else all]
     #[arg(long, value_name = "N", requires = "batch")]
     rows: Option<usize>,
+    /// Leave functions that were compiled into others out of callers, callees and flame graphs
+    #[arg(long, conflicts_with = "batch")]
+    no_inline: bool,
     /// Leave out rows below this share
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, requires = "batch")]
     percent_limit: f64,
@@ -85,7 +88,8 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         batch::run(collector, batch, global)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let state = State::new(collector.able(global.color.on(true), terminal::shows_unicode()), &title);
+    let able = collector.able(global.color.on(true), terminal::shows_unicode());
+    let state = State::new(Able { inline: !options.no_inline, ..able }, &title);
     let paced = matches!(sampling.backend, BackendChoice::Replay(_));
     let shown = Shown { title, paced, has: collector.has() };
     let maker = screen::show(state, move |desk| work(collector, shown, desk))?;

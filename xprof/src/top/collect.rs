@@ -334,6 +334,7 @@ impl Collector {
             live: true,
             chains: self.anew.has_children,
             domains: has_domains(&self.anew.description),
+            inline: true,
             keys: self.keys.clone(),
         }
     }

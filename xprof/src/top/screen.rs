@@ -9,7 +9,8 @@ use xprof_ui::screen::{Ask, Page, Status};
 
 use super::collect::{Collector, Paused};
 use super::cost::Cost;
-use crate::pages::{Has, page};
+use super::inlined::Inliner;
+use crate::pages::{Has, page, wants_inlined};
 use crate::screen::{Desk, News, Request, wait_for};
 
 /// Refreshes that a row is the sum of.
@@ -32,7 +33,8 @@ pub(crate) fn work(mut collector: Collector, shown: Shown, desk: Desk) -> anyhow
     let Desk { requests, news } = desk;
     let symbolizer = collector.symbolizer.clone();
     let status = Status { doing: "collecting samples".into(), ..Status::default() };
-    let mut maker = Maker { shown, symbolizer, news, ask: None, cost: Cost::begin(), due: None, status };
+    let inliner = Inliner::new(symbolizer.clone());
+    let mut maker = Maker { shown, symbolizer, news, ask: None, inliner, cost: Cost::begin(), due: None, status };
     loop {
         maker.status.notes.clone_from(&collector.notes);
         let paused = collector.until(&requests, &mut |live, length| maker.at_cut((live, length), &requests))?;
@@ -47,8 +49,11 @@ pub(crate) fn work(mut collector: Collector, shown: Shown, desk: Desk) -> anyhow
     maker.status.doing = "ENDED".into();
     (maker.status.rate, maker.status.cost) = (None, None);
     maker.tell(&collector.live);
-    for request in &requests {
-        maker.obey(request, &mut collector.live);
+    while let Ok(request) = maker.inliner.wait_for(&requests) {
+        match request {
+            Some(request) => maker.obey(request, &mut collector.live),
+            None => maker.answer(&mut collector.live),
+        }
     }
     Ok(())
 }
@@ -59,6 +64,7 @@ struct Maker {
     symbolizer: Symbolizer,
     news: crossbeam_channel::Sender<News>,
     ask: Option<Ask>,
+    inliner: Inliner,
     cost: Cost,
     /// When the next slice may end.
     due: Option<Instant>,
@@ -118,7 +124,12 @@ impl Maker {
                 let Snapshot { profile, trails } = live.snapshot(WINDOW, ROWS);
                 Page::Table { profile, trails }
             }
-            _ => page(&live.view(WINDOW), ask, self.shown.has, &self.symbolizer),
+            _ => {
+                if wants_inlined(ask) {
+                    self.inliner.look_up(live);
+                }
+                page(&live.view(WINDOW), ask, self.shown.has, &self.symbolizer)
+            }
         };
         let _ = self.news.send(News::Page(ask.clone(), page));
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use xprof_tests::{run, stdout, storm, xprof};
+use xprof_tests::{compile, run, stdout, storm, tree, xprof};
 
 /// Nobody waits longer for a screen, however loaded the machine is.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -196,6 +196,58 @@ fn the_simulated_machine_has_a_live_flame_graph() {
     terminal.press("Enter", "Called from");
     terminal.tmux(&["send-keys", "q"]);
     assert_eq!(terminal.ended(), "0");
+}
+
+/// Live or of a file, by a key and by an option.
+#[test]
+fn functions_compiled_into_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = tree().join("tests/programs/inlined.c");
+    let program = compile(dir.path(), &source, &["-O2", "-fno-optimize-sibling-calls"]);
+    let mut record = Command::new(xprof());
+    record.current_dir(&dir).args([
+        "record",
+        "-q",
+        "-e",
+        "page-faults:u",
+        "-c",
+        "1",
+        "--call-graph",
+        "fp",
+        "-o",
+        "i.data",
+    ]);
+    stdout(record.arg("--").arg(program));
+    for command in ["report --tui -i i.data", "top --backend replay:i.data"] {
+        for option in ["", " --no-inline"] {
+            let terminal = Terminal::start(dir.path(), "LC_ALL=C.UTF-8", &format!("{command}{option}"));
+            terminal.until("table", |screen| screen.contains("[.] outer"));
+            // The table's rows are what code is part of.
+            terminal.tmux(&["send-keys", "-l", "/outer"]);
+            terminal
+                .until("filtered table", |screen| screen.contains("with \"outer\"") && !screen.contains("[.] main"));
+            terminal.press("Enter", "q quit");
+            let with = |screen: &str| screen.contains("Called from") && screen.contains("[.] between (inlined)");
+            let without = |screen: &str| screen.contains("Called from") && !screen.contains("(inlined)");
+            terminal.tmux(&["send-keys", "Enter"]);
+            if option.is_empty() {
+                terminal.until("inlined functions", with);
+                terminal.press("I", "without functions that were compiled into others");
+                terminal.until("none of them", without);
+            } else {
+                terminal.until("no inlined functions", without);
+                terminal.press("I", "with functions that were compiled into others");
+                terminal.until("inlined functions", with);
+            }
+            terminal.press("Escape", "with \"outer\"");
+            terminal.press("f", "▏all");
+            let has_graph =
+                |screen: &str| screen.contains("▏outer") && screen.contains("▏between") == !option.is_empty();
+            terminal.until("flame graph", has_graph);
+            terminal.tmux(&["send-keys", "q"]);
+            assert_eq!(terminal.ended(), "0", "{command}");
+        }
+    }
 }
 
 #[test]

@@ -109,9 +109,9 @@ impl State {
             Key::Char('I') => {
                 self.able.inline = !self.able.inline;
                 self.say(if self.able.inline {
-                    "callers, callees and flame graphs with functions that were compiled into others"
+                    "trees and flame graphs with functions that were compiled into others"
                 } else {
-                    "callers, callees and flame graphs without functions that were compiled into others"
+                    "trees and flame graphs without functions that were compiled into others"
                 });
             }
             Key::Char('d') => self.group(Grouping::Domains),

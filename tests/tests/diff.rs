@@ -125,6 +125,43 @@ fn noise_is_called_noise() {
     }
 }
 
+/// A program that was built over the old one: which of its functions changed cannot be told, and is not.
+#[test]
+fn the_old_program_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = [("old", &[][..]), ("new", &["-DNEW"])].map(|(name, flags)| {
+        let program = compile(dir.path(), &tree().join("tests/programs/changed.c"), flags);
+        let file = dir.path().join(format!("{name}.data"));
+        let options = ["record", "-q", "-e", "page-faults:u", "-c", "1", "--call-graph", "fp", "-o"];
+        stdout(Command::new(xprof()).args(options).arg(&file).arg("--").arg(program));
+        file
+    });
+    for options in [&[][..], &["-s", "symbol"], &["--children"], &["-s", "comm,dso,symbol"]] {
+        let got = diff(&files, options);
+        let verdict = |symbol: &str| row(&got, symbol)["changes"][0]["verdict"].as_str().unwrap().to_owned();
+        for symbol in ["same", "more", "added", "[unnamed]"] {
+            assert_eq!(verdict(symbol), "no names", "{symbol} {options:?}: {got}");
+        }
+        // A stack counts once, however many of its functions have no names.
+        let shares =
+            rows(&got).iter().flat_map(|row| row["children"].as_array().unwrap()).map(|share| share.as_f64().unwrap());
+        assert!(shares.into_iter().all(|share| share <= 100.0), "{got}");
+        let notes = got["notes"].to_string();
+        let program = dir.path().join("changed");
+        let says =
+            [&*format!("samples of {} have no names", program.display()), "was changed since", "xprof archive -i"];
+        assert!(says.iter().all(|text| notes.contains(text)), "{notes}");
+        assert_eq!(notes.matches("was changed since").count(), 1, "{notes}");
+    }
+    // Both are gone: of the module as a whole there is something to say.
+    compile(dir.path(), &tree().join("tests/programs/changed.c"), &["-DNEW", "-O2"]);
+    let got = diff(&files, &[]);
+    let of_program = |row: &&Value| row["dso"] == "changed";
+    let [one] = rows(&got).iter().filter(of_program).collect::<Vec<_>>()[..] else { panic!("{got}") };
+    assert_eq!(one["symbol"], "[unnamed]");
+    assert_ne!(one["changes"][0]["verdict"], "no names", "{got}");
+}
+
 #[test]
 fn what_cannot_be_compared_is_said() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,7 +2,8 @@
 //!
 //! Rows are matched by the values of their keys. A function is known by its name and its module's file name, never by its
 //! address, so that a program that was built anew is still the same; what has no name cannot be matched and is one row
-//! for each module.
+//! for each module. Where one recording has no names of a module that the other has (the old program was built over), a function may hide
+//! among what has none: a difference that this could make up for gets no verdict (`hidden`).
 
 pub mod significance;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::profile::{EventProfile, FunctionName, Key, Node, Profile, Row, Value};
+use crate::profile::{EventProfile, FunctionName, Key, Node, Profile, Row, Unnamed, Value};
 use significance::{Counts, Verdict, judge};
 
 /// Stands for all code of a module that has no name.
@@ -109,6 +110,8 @@ pub struct Comparison {
     pub events: Vec<ComparedEvent>,
     /// Events that only some have samples of.
     pub unmatched: Vec<String>,
+    /// Modules of which one recording has names, and this one (by index) has none of some samples.
+    pub lacking: Vec<(usize, Unnamed)>,
 }
 
 impl Comparison {
@@ -121,6 +124,7 @@ impl Comparison {
             has_trees: profiles.iter().any(|p| p.trees.is_some()),
             events: Vec::new(),
             unmatched: Vec::new(),
+            lacking: lacking(profiles),
         };
         let sampled = |profile: &Profile, name: &str| profile.events.iter().any(|e| e.name == name && e.samples > 0);
         for name in profiles.iter().flat_map(|p| p.events.iter().map(|e| e.name.as_str())) {
@@ -187,7 +191,9 @@ impl Comparison {
                     Counts { row: [count(0).min(all[0]), count(1).min(all[1])], all }
                 })
                 .collect();
-            for (row, (p, verdict)) in rows.iter_mut().zip(judge(&counts)) {
+            let mut judged = judge(&counts);
+            self.hidden(&rows, &counts, side, &mut judged);
+            for (row, (p, verdict)) in rows.iter_mut().zip(judged) {
                 let now = share(weight(&row.sides[side]), all[1].period);
                 let delta = now - share(weight(&row.sides[0]), all[0].period);
                 row.changes.push(Change { delta, p, verdict });
@@ -199,6 +205,68 @@ impl Comparison {
         });
         self.events.push(ComparedEvent { name: name.to_owned(), totals, rows });
     }
+}
+
+impl Comparison {
+    /// Takes back the verdicts that code without names could make up for, in modules that one of the recordings 0 and `side` has no names
+    /// of: what it has without names more than the other may be any function there.
+    fn hidden(&self, rows: &[ComparedRow], counts: &[Counts], side: usize, judged: &mut [(f64, Verdict)]) {
+        let Some(symbol) = self.keys.iter().position(|key| *key == Key::Symbol) else { return };
+        let dso = self.keys.iter().position(|key| *key == Key::Dso);
+        let lacking: Vec<&str> =
+            self.lacking.iter().filter(|(at, _)| *at == 0 || *at == side).map(|(_, module)| &*module.dso).collect();
+        if lacking.is_empty() {
+            return;
+        }
+        let is_unnamed = |row: &ComparedRow| matches!(&row.values[symbol], Value::Text(name) if **name == *UNNAMED);
+        let group = |row: &ComparedRow| {
+            let mut values = row.values.clone();
+            values.remove(symbol);
+            values
+        };
+        // By group: the shares without names and with, old and new.
+        let mut groups: FxHashMap<Vec<Value>, [[f64; 2]; 2]> = FxHashMap::default();
+        for (row, counts) in rows.iter().zip(counts) {
+            let sums = &mut groups.entry(group(row)).or_default()[usize::from(!is_unnamed(row))];
+            for (sum, (&part, &all)) in sums.iter_mut().zip(counts.row.iter().zip(&counts.all)) {
+                let share = share(part, all);
+                // What functions have with all that they call is no sum.
+                *sum = if self.by_children { sum.max(share) } else { *sum + share };
+            }
+        }
+        for ((row, counts), (_, verdict)) in rows.iter().zip(counts).zip(judged) {
+            let is_lacking = |dso: usize| matches!(&row.values[dso], Value::Text(name) if lacking.contains(&&**name));
+            if !matches!(verdict, Verdict::Grew | Verdict::Shrank) || !dso.is_none_or(is_lacking) {
+                continue;
+            }
+            // What has no names may have them on the other side.
+            let others = groups.get(&group(row)).map_or([0.0; 2], |sums| sums[usize::from(is_unnamed(row))]);
+            if !counts.holds_with([others[0] - others[1], others[1] - others[0]]) {
+                *verdict = Verdict::NoNames;
+            }
+        }
+    }
+
+    /// Whether a row has no verdict for want of names.
+    pub fn lacks_names(&self) -> bool {
+        let mut changes = self.events.iter().flat_map(|event| &event.rows).flat_map(|row| &row.changes);
+        changes.any(|change| change.verdict == Verdict::NoNames)
+    }
+}
+
+/// Modules that have samples without names in a recording, and others, or another build, in the one that it is held against.
+fn lacking(profiles: &[Profile]) -> Vec<(usize, Unnamed)> {
+    let Some((first, others)) = profiles.split_first() else { return Vec::new() };
+    let is_in = |module: &Unnamed, profile: &Profile| {
+        profile.unnamed.iter().any(|other| (&other.dso, &other.build_id) == (&module.dso, &module.build_id))
+    };
+    let mut list: Vec<(usize, Unnamed)> = Vec::new();
+    let of_first = first.unnamed.iter().filter(|module| others.iter().any(|other| !is_in(module, other)));
+    list.extend(of_first.map(|module| (0, module.clone())));
+    for (at, other) in (1..).zip(others) {
+        list.extend(other.unnamed.iter().filter(|module| !is_in(module, first)).map(|module| (at, module.clone())));
+    }
+    list
 }
 
 /// `part` of `whole`, 0 to 1; 0 of nothing.

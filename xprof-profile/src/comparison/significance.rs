@@ -30,6 +30,8 @@ pub enum Verdict {
     Noise,
     /// Too few samples to tell a change from noise, were there one.
     TooFew,
+    /// One recording has samples without names that may be this function's: they could make up for all of the difference.
+    NoNames,
 }
 
 impl Verdict {
@@ -40,6 +42,7 @@ impl Verdict {
             Verdict::Shrank => "shrank",
             Verdict::Noise => "noise",
             Verdict::TooFew => "too few",
+            Verdict::NoNames => "no names",
         }
     }
 }
@@ -66,6 +69,16 @@ impl Counts {
         let table = Hypergeometric::of(self);
         let ends = [table.least, table.most];
         ends.iter().map(|&end| table.p(end)).fold(1.0, f64::min)
+    }
+
+    /// Whether the row would still have changed in the same way with so many samples more, as a share of all, on the side where its share
+    /// is smaller.
+    pub(super) fn holds_with(self, hidden: [f64; 2]) -> bool {
+        let low = usize::from(!self.grew());
+        let mut more = self;
+        let extra = (hidden[low].max(0.0) * self.all[low] as f64).round() as u64;
+        more.row[low] = self.row[low].saturating_add(extra).min(self.all[low]);
+        more.grew() == self.grew() && more.p() <= FALSE_ALARMS
     }
 
     fn grew(self) -> bool {

@@ -91,6 +91,8 @@ pub struct Builder {
     is_plain: Vec<Option<bool>>,
     /// The samples one by one, where somebody asks when they were taken.
     pub(super) times: Option<Times>,
+    /// All code of a module without names is one row.
+    pub(super) unnamed_as_one: bool,
 }
 
 impl Builder {
@@ -127,12 +129,19 @@ impl Builder {
             times: None,
             running: [Running::default(); RUNNING],
             is_plain: Vec::new(),
+            unnamed_as_one: false,
         }
     }
 
     /// Keeps the time of every sample, in 24 bytes each. To be called before the first record.
     pub fn keep_times(&mut self) {
         self.times = Some(Times::default());
+    }
+
+    /// Makes one row of all code of a module that has no names, [`crate::comparison::UNNAMED`]: addresses of different builds mean nothing
+    /// to each other.
+    pub fn merge_unnamed(&mut self) {
+        self.unnamed_as_one = true;
     }
 
     /// Makes the rows or stacks that are asked for next of these keys, which must be among those the builder was made with.

@@ -11,6 +11,7 @@ use super::filter::Filter;
 use super::frames::FrameId;
 use super::key::{Key, Value};
 use super::names::{FunctionId, Names};
+use crate::comparison::UNNAMED;
 use crate::symbols::ModuleKind;
 use crate::timeline::{Mode, ModuleId, Place, ThreadId, ThreadName};
 
@@ -161,6 +162,7 @@ impl<'a> Fold<'a> {
             }
             Key::Symbol => match self.names.name(frame) {
                 Some(name) => Value::Text(name.clone()),
+                None if self.builder.unnamed_as_one => Value::Text(UNNAMED.into()),
                 None => Value::Address(self.builder.unnamed(place)),
             },
             Key::Addr => Value::Address(place.addr),

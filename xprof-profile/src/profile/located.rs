@@ -10,7 +10,7 @@ use xprof_perfdata::events::Events;
 
 use super::builder::Builder;
 use super::frames::FrameId;
-use super::names::{FunctionId, Names, Wanted};
+use super::names::{FunctionAt, Names, Wanted};
 use super::stacks::Stacks;
 use crate::supply::BuildId;
 use crate::symbols::{ModuleKind, Symbolizer};
@@ -37,9 +37,8 @@ pub struct LocatedFrame {
     /// Address, of a return address one byte less: within the call. Of a file as its own symbols number it, or a file offset when it
     /// is not here to tell; else the run-time address.
     pub address: u64,
-    /// The functions, innermost first - what was compiled into the last one, and that - each with the source file and the line (0: not
-    /// known) at which it runs or calls.
-    pub functions: Vec<(FunctionId, Option<(Arc<str>, u32)>)>,
+    /// The functions, innermost first: what was compiled into the last one, and that.
+    pub functions: Vec<FunctionAt>,
 }
 
 /// Stacks, and their frames.

@@ -44,7 +44,7 @@ pub use key::{Key, UnknownKey, Value};
 pub use lanes::{Lane, Lanes};
 pub use live::{Live, SLICES, Snapshot};
 pub use located::{Located, LocatedFrame, Mapping};
-pub use names::{FunctionId, FunctionName, Read, Unread};
+pub use names::{FunctionAt, FunctionId, FunctionName, Read, Unread};
 pub use reads::Reads;
 pub use rows::{EventProfile, Profile, Row, Unnamed};
 pub use stacks::{EventStacks, Stack, Stacks, Timed};

@@ -69,7 +69,7 @@ pub(super) struct Wanted {
 }
 
 /// A function of a frame, and the source file and line (0: not known) at which it runs or calls.
-pub(super) type FunctionAt = (FunctionId, Option<(Arc<str>, u32)>);
+pub type FunctionAt = (FunctionId, Option<(Arc<str>, u32)>);
 
 /// The names of all frames.
 #[derive(Debug, Default)]
@@ -246,7 +246,7 @@ impl Builder {
     /// Frames among these whose lines have not been asked for yet, by module, their addresses sorted. What is only an address, or
     /// has no file, has none.
     pub(super) fn unread(&self, frames: impl Iterator<Item = FrameId>, asked: &mut FxHashSet<FrameId>) -> Unread {
-        let mut by_module: FxHashMap<ModuleId, Vec<(u64, u32)>> = FxHashMap::default();
+        let mut by_module: FxHashMap<ModuleId, Addresses> = FxHashMap::default();
         for frame in frames.filter(|frame| asked.insert(*frame)) {
             let place = self.frames.place(frame);
             by_module.entry(place.module).or_default().push((place.addr, frame.0));
@@ -284,9 +284,12 @@ impl Builder {
     }
 }
 
+/// Addresses of a module and the frames that they are, in order.
+type Addresses = Vec<(u64, u32)>;
+
 /// Frames whose lines are still to be read: by module, with their addresses.
 #[derive(Clone, Debug, Default)]
-pub struct Unread(Vec<(ModuleId, Module, Vec<(u64, u32)>)>);
+pub struct Unread(Vec<(ModuleId, Module, Addresses)>);
 
 impl Unread {
     /// There are none.
@@ -296,7 +299,7 @@ impl Unread {
 
     /// Reads them, which takes as long as their debug information is large.
     pub fn read(self, symbolizer: &Symbolizer) -> Read {
-        let of_module = |(id, module, list): (ModuleId, Module, Vec<(u64, u32)>)| {
+        let of_module = |(id, module, list): (ModuleId, Module, Addresses)| {
             let addresses: Vec<u64> = list.iter().map(|&(addr, _)| addr).collect();
             let lines = symbolizer.lines(&module, &addresses);
             (id, list.into_iter().map(|(_, frame)| frame).zip(lines).collect())
@@ -305,9 +308,12 @@ impl Unread {
     }
 }
 
+/// The lines of one frame after the other.
+type FrameLines = Vec<(u32, Vec<Line>)>;
+
 /// The lines of frames, by module.
 #[derive(Clone, Debug, Default)]
-pub struct Read(Vec<(ModuleId, Vec<(u32, Vec<Line>)>)>);
+pub struct Read(Vec<(ModuleId, FrameLines)>);
 
 impl Read {
     /// Tells names of the functions that were compiled into the frames.

@@ -17,6 +17,7 @@ use super::key::{Key, Value};
 use super::names::{FunctionName, Names, Wanted};
 use super::tree::{Chain, Node, Order, Trees};
 use super::view::{RowOf, least};
+use crate::supply::BuildId;
 use crate::symbols::Symbolizer;
 use crate::timeline::ModuleId;
 use crate::unwind::TRUNCATED_NAME;
@@ -77,6 +78,10 @@ pub struct EventProfile {
 pub struct Unnamed {
     /// Path of the module.
     pub path: String,
+    /// Its short name.
+    pub dso: String,
+    /// Its build id, if the recording says it.
+    pub build_id: Option<BuildId>,
     /// Samples in it without a name.
     pub samples: u64,
     /// What would supply names.
@@ -224,8 +229,10 @@ impl Builder {
             .iter()
             .filter_map(|(id, missing)| {
                 let samples = *unnamed.get(id)?;
-                let path = String::from_utf8_lossy(&modules.get(*id)?.path).into_owned();
-                Some(Unnamed { path, samples, advice: missing.advice.clone() })
+                let module = modules.get(*id)?;
+                let path = String::from_utf8_lossy(&module.path).into_owned();
+                let dso = String::from_utf8_lossy(modules.short_name(*id)).into_owned();
+                Some(Unnamed { path, dso, build_id: module.build_id.clone(), samples, advice: missing.advice.clone() })
             })
             .collect();
         list.sort_by(|a, b| (b.samples, &a.path).cmp(&(a.samples, &b.path)));

@@ -30,6 +30,7 @@ fn comparison() -> (Comparison, Options) {
         has_trees: true,
         events: vec![event],
         unmatched: vec!["faults".into()],
+        lacking: Vec::new(),
     };
     let recordings = vec!["before.data".into(), "after.data".into()];
     (comparison, Options { recordings, notes: vec!["partial: killed".into()], ..Options::default() })

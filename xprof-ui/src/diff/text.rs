@@ -155,11 +155,15 @@ fn summary(event: &ComparedEvent, several: bool, out: &mut String) {
         };
         let _ = writeln!(
             out,
-            "# {}: rows: {} changed, {} no more than noise, {} with too few samples to tell.",
+            "# {}: rows: {} changed, {} no more than noise, {} with too few samples to tell{}.",
             side(index, several),
             count(&[Verdict::Grew, Verdict::Shrank]),
             count(&[Verdict::Noise]),
             count(&[Verdict::TooFew]),
+            match count(&[Verdict::NoNames]) {
+                0 => String::new(),
+                unknown => format!(", {unknown} that names are missing for"),
+            },
         );
     }
     let _ = writeln!(

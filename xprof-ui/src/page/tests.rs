@@ -16,7 +16,13 @@ fn profile(samples: u64) -> (Profile, Stacks) {
         nodes: Vec::new(),
         chains: Vec::new(),
     };
-    let unnamed = vec![Unnamed { path: "/bin/a".into(), samples: 1, advice: format!("{EVIL}: install it") }];
+    let unnamed = vec![Unnamed {
+        path: "/bin/a".into(),
+        dso: "a".into(),
+        build_id: None,
+        samples: 1,
+        advice: format!("{EVIL}: install it"),
+    }];
     let rows = if samples > 0 { vec![row] } else { Vec::new() };
     let profile = Profile {
         keys: vec![Key::Comm, Key::Symbol],

@@ -56,6 +56,9 @@ pub(crate) struct Options {
     format: OutputFormat,
 }
 
+/// Modules without names that are told of.
+const MOST_LACKING: usize = 3;
+
 /// Runs `xprof diff`.
 pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     if let (Some(file), [old, .., new]) = (&options.flame, &options.recordings[..]) {
@@ -87,6 +90,17 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     let comparison = Comparison::new(&profiles, options.children, wanted.map_or(0.0, |wanted| wanted.limit));
     if comparison.events.is_empty() && has_samples {
         bail!("{}", nothing_in_common(&options, &comparison));
+    }
+    if comparison.lacks_names() {
+        notes.retain(|note| !comparison.lacking.iter().any(|(_, module)| note.ends_with(&module.advice)));
+        // The heaviest come first; the rest is likely there for the same cause.
+        notes.extend(comparison.lacking.iter().take(MOST_LACKING).map(|(at, module)| {
+            let recording = options.recordings.get(*at).map(|path| path.display().to_string()).unwrap_or_default();
+            format!(
+                "{recording}: {} samples of {} have no names, and any of its functions may hide among them: {}. Keep a program before it is built anew: xprof archive -i {recording}",
+                module.samples, module.path, module.advice
+            )
+        }));
     }
     let view = diff::Options {
         recordings: options.recordings.iter().map(|path| path.display().to_string()).collect(),
@@ -140,6 +154,7 @@ fn profile(
         );
     }
     let Filled { mut builder, symbolizer, events, .. } = opened.fill(keys, needs, notes)?;
+    builder.merge_unnamed();
     let profile = builder.finish(&events, &symbolizer, options.children, trees);
     notes.extend(damage(profile.damaged));
     notes.extend(profile.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));

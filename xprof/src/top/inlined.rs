@@ -7,14 +7,18 @@ use xprof_profile::symbols::Symbolizer;
 
 use super::screen::WINDOW;
 
+/// Frames, and what was read of them, with [`Live::unread`]'s number.
+type Question = (u32, Unread);
+type Answer = (u32, Read);
+
 /// The thread that reads, and what it is at.
 pub(super) struct Inliner {
     symbolizer: Symbolizer,
-    /// `None` before it is first asked.
-    thread: Option<(Sender<(u32, Unread)>, Receiver<(u32, Read)>)>,
+    /// Its questions and answers; `None` before it is first asked.
+    thread: Option<(Sender<Question>, Receiver<Answer>)>,
     is_busy: bool,
     /// What came while somebody waited for it.
-    waiting: Option<(u32, Read)>,
+    waiting: Option<Answer>,
 }
 
 impl Inliner {
@@ -39,7 +43,7 @@ impl Inliner {
     /// Tells `live` what was read since, and has the rest of what is on the screen read; waits for nothing.
     pub(super) fn look_up(&mut self, live: &mut Live) {
         let (questions, answers) = self.thread.get_or_insert_with(|| {
-            let ((questions, asked), (answer, answers)) = (bounded::<(u32, Unread)>(1), bounded(1));
+            let ((questions, asked), (answer, answers)) = (bounded::<Question>(1), bounded(1));
             let symbolizer = self.symbolizer.clone();
             // Without a thread nobody asks twice: everything is shown without.
             let _ = std::thread::Builder::new().name("inlined".into()).spawn(move || {

@@ -505,6 +505,61 @@ fn page(ask: &Ask, name: &str, empty: bool) -> Page {
     }
 }
 
+/// Every screen by the keys that lead to it, and text that it shows where there is room.
+const SCREENS: [(&str, &str, &str); 14] = [
+    ("table", "", "Children"),
+    ("filter prompt", "/na", "/na"),
+    ("filtered", "/nothing has this\n", "with \"nothing has this\""),
+    ("processes", "p", "Pid"),
+    ("domains", "d", "Domain"),
+    ("callers and callees", "\n", "Called from"),
+    ("closed tree", "\nh\n", "Calls"),
+    ("search in the tree", "\n/ma", "/ma"),
+    ("without inlined", "\nI", "without functions"),
+    ("flame graph", "f", "all"),
+    ("flame graph upside down", "fi", "all"),
+    ("instructions", "a", "50.00"),
+    ("instructions and source", "av", "50.00"),
+    ("help", "?", "choose a row"),
+];
+
+/// All of them, at every size from one cell on and in storms of sizes, with and without colours, Unicode and samples, with names that mean
+/// harm: nothing breaks out, nothing overflows, and where there is room one sees what it is.
+#[test]
+fn every_screen_at_every_size() {
+    let sizes: [(u16, u16); 9] = [(1, 1), (2, 2), (10, 3), (80, 24), (500, 200), (1, 200), (500, 1), (80, 24), (3, 9)];
+    let hostile = format!("50.00 \x1b[2J\x07\u{202e}</script>{}", "std::vector<int> ".repeat(600));
+    assert!(hostile.len() >= 10_000);
+    for (flags, empty) in (0..8u8).flat_map(|flags| [(flags, false), (flags, true)]) {
+        let able = Able { color: flags & 1 != 0, unicode: flags & 2 != 0, live: flags & 4 != 0, ..able() };
+        for (screen, keys, shows) in SCREENS {
+            let mut state = State::new(able.clone(), &hostile);
+            state.set_status(Status { notes: vec![hostile.clone(); 3], title: "title".into(), ..Status::default() });
+            state.give(&state.ask(), page(&state.ask(), &hostile, empty));
+            for key in keys.chars() {
+                press(&mut state, &key.to_string());
+                let ask = state.ask();
+                state.give(&ask, page(&ask, &hostile, empty));
+            }
+            for (width, height) in sizes {
+                let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+                state.draw(&mut buffer);
+                let at = format!("{screen} at {width}x{height}, flags {flags}, empty {empty}");
+                let text: String = buffer.content.iter().map(|cell| cell.symbol()).collect();
+                assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{at}: {text:?}");
+                assert!(able.unicode || text.is_ascii(), "{at}: {text:?}");
+                let reset = ratatui::style::Color::Reset;
+                let is_plain = buffer.content.iter().all(|cell| (cell.fg, cell.bg) == (reset, reset));
+                assert!(able.color || is_plain, "{at}");
+                if (width, height) == (80, 24) || (width, height) == (500, 200) {
+                    assert!(text.trim().len() > 20, "{at}: {text:?}");
+                    assert!(empty || text.contains(shows), "{at}: no {shows:?}: {text}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]

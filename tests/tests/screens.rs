@@ -242,7 +242,7 @@ fn functions_compiled_into_others() {
             terminal.press("Escape", "with \"outer\"");
             terminal.press("f", "▏all");
             let has_graph =
-                |screen: &str| screen.contains("▏outer") && screen.contains("▏between") == !option.is_empty();
+                |screen: &str| screen.contains("▏outer") && screen.contains("▏between") != option.is_empty();
             terminal.until("flame graph", has_graph);
             terminal.tmux(&["send-keys", "q"]);
             assert_eq!(terminal.ended(), "0", "{command}");

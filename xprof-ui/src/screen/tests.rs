@@ -509,7 +509,7 @@ fn page(ask: &Ask, name: &str, empty: bool) -> Page {
 const SCREENS: [(&str, &str, &str); 14] = [
     ("table", "", "Children"),
     ("filter prompt", "/na", "/na"),
-    ("filtered", "/nothing has this\n", "with \"nothing has this\""),
+    ("filtered", "/nothing has this\n", "no row has this in it"),
     ("processes", "p", "Pid"),
     ("domains", "d", "Domain"),
     ("callers and callees", "\n", "Called from"),

@@ -62,6 +62,9 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
         return Err(Failure::usage("-s srcline is of recordings: xprof report -s srcline").into());
     }
     let Options { sampling, naming, .. } = &options;
+    if sampling.sources.is_some_and(|sources| sources.trace) {
+        return Err(Failure::usage("--source trace is of recordings: xprof record --source context,trace").into());
+    }
     let plan = record::plan::plan(sampling, false, &|text| Ok(xprof_backend::event::parse(text)?))?;
     let interval = Duration::from_millis(options.interval);
     if options.batch.is_none() {

@@ -342,7 +342,7 @@ impl Builder {
 
     #[cold]
     fn learn(&mut self, index: u32, event: &Event) -> bool {
-        let is_own = event.name == OFF_CPU_EVENT || event.name == RUNNING_EVENT || event.name == WAITING_EVENT;
+        let is_own = [OFF_CPU_EVENT, RUNNING_EVENT, WAITING_EVENT, STATES_EVENT].contains(&event.name.as_str());
         let link = LinkRegister::of(self.arch.as_deref(), &event.attr);
         let is_plain = !is_own && self.books.is_none() && !Reads::has(event) && !self.wanted.cgroup && link.is_none();
         let index = index as usize;

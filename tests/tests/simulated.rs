@@ -191,3 +191,41 @@ fn intervals_are_of_simulated_time() {
     let document: serde_json::Value = serde_json::from_str(&several).unwrap();
     assert_eq!((&document["runs"], &document["events"][0]["mean"]), (&3.into(), &200_000_000.0.into()));
 }
+
+/// Rows of an event, by one key: samples.
+fn rows(home: &Path, file: &str, event: &str, key: &str) -> BTreeMap<String, u64> {
+    let json = stdout(at(home, xprof()).args(["report", "-i", file, "-s", key, "--format", "json"]));
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let event = report["events"].as_array().unwrap().iter().find(|of| of["name"] == event).unwrap();
+    let row = |row: &serde_json::Value| (row[key].as_str().unwrap().to_owned(), row["samples"].as_u64().unwrap());
+    event["rows"].as_array().unwrap().iter().map(row).collect()
+}
+
+/// The same seconds of the same machine twice: once its processes say whose a sample is, and once Xen's trace does.
+#[test]
+fn counters_of_the_whole_host_get_their_domains_from_the_trace() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let simulated = ["--backend", "simulated:seconds=1,seed=5", "-c", PERIOD];
+    record(home, &simulated);
+    let truth = rows(home, "a.data", "cycles", "comm");
+    record(home, &[&simulated[..], &["--source", "vpmu"]].concat());
+    let domains = rows(home, "a.data", "cycles", "domain");
+    let own = truth["spin"] + truth["logger"];
+    let expected = [("Domain-0", own), ("simulated1", truth["httpd"]), ("simulated2", truth["db"])];
+    assert_eq!(domains, expected.map(|(name, samples)| (name.to_owned(), samples)).into());
+    assert!(own > 60_000 && truth["db"] > 60_000, "{truth:?}");
+    // perf reads the same file: as guests, by the ids of their samples.
+    let perf = stdout(at(home, "perf").args(["script", "-i", "a.data", "-F", "event,machine_pid,vcpu,ip"]));
+    let of = |id: &str| {
+        let guest = |line: &&str| line.contains("cycles:") && line.split_whitespace().take(2).eq(["VM:", id]);
+        perf.lines().filter(guest).count() as u64
+    };
+    assert_eq!((of("1"), of("2")), (truth["httpd"], truth["db"]));
+    let text = stdout(at(home, xprof()).args(["report", "-i", "a.data", "--stdio", "-s", "domain"]));
+    let line = format!(
+        "# Counters: of {} samples of other domains Xen's trace tells whose they are, of 0 ([domain not known]) it does not",
+        truth["httpd"] + truth["db"]
+    );
+    assert!(text.contains(&line), "{text}");
+}

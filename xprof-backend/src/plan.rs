@@ -40,12 +40,14 @@ pub struct Sources {
     pub context: bool,
     /// Xen's own trace of its scheduler: exactly when each vCPU ran, waited for a pCPU, and slept.
     pub trace: bool,
+    /// Counters of the whole host, which Xen lends dom0 in the vPMU's mode all. The trace says whose their samples are, so it is read too.
+    pub vpmu: bool,
 }
 
 impl Default for Sources {
     /// What changes nothing on the host.
     fn default() -> Sources {
-        Sources { context: true, trace: false }
+        Sources { context: true, trace: false, vpmu: false }
     }
 }
 

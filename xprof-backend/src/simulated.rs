@@ -8,8 +8,10 @@
 //!
 //! * [`Simulated`]: the backend and its options. [`session`]: a recording of it. [`count`]: counts without samples.
 //! * [`machine`], [`pmu`], [`world`]: CPUs, counters, and what runs. [`image`]: programs as ELF files.
+//! * [`below`]: what a Xen would tell of it.
 //! * [`sampler`]: programs counters through the contract and writes a record for each interrupt.
 
+mod below;
 mod count;
 mod image;
 mod machine;
@@ -27,6 +29,7 @@ use world::World;
 
 use crate::msr::{self, Limits, Rearm, Scope, Table, tables};
 use crate::plan::Plan;
+use crate::xen::joined::Joined;
 use crate::{Availability, Backend, Error, Result, Session};
 
 /// CPUs at most.
@@ -216,6 +219,9 @@ impl Backend for Simulated {
     }
 
     fn open(&self, plan: &Plan) -> Result<Box<dyn Session>> {
-        Ok(Box::new(session::SimulatedSession::open(self, plan)?))
+        let session = Box::new(session::SimulatedSession::open(self, plan)?);
+        // The trace's ring is the last one.
+        let states = session.describe().rings - 1;
+        Ok(if plan.sources.vpmu { Box::new(Joined::new(session, states)?) } else { session })
     }
 }

@@ -153,6 +153,18 @@ pub const TRACE_UNKNOWN_FACT: &str = "trace_unknown_ns";
 pub const IDLE: u32 = 0x7fff;
 /// The same for time that nobody accounts for, of domains that died for example: `DOMID_INVALID` of xen.h.
 pub const REST: u32 = 0x7ff4;
+/// What samples of counters stand under that fell into Xen itself (`--source vpmu`): `DOMID_XEN` of xen.h. Xen does not say whom it worked for.
+pub const HYPERVISOR: u32 = 0x7ff2;
+/// What samples of counters stand under of which nobody knows the domain; xen.h has no such number.
+pub const UNKNOWN: u32 = 0x7ff5;
+/// Name of [`HYPERVISOR`].
+pub const HYPERVISOR_NAME: &str = "[Xen]";
+/// Name of [`UNKNOWN`].
+pub const UNKNOWN_NAME: &str = "[domain not known]";
+/// Key of the fact that counts the samples of counters whose domain Xen's trace tells.
+pub const JOINED_FACT: &str = "vpmu_joined";
+/// Key of the fact that counts those that are [`UNKNOWN`]'s.
+pub const UNJOINED_FACT: &str = "vpmu_unjoined";
 /// Name of [`IDLE`].
 pub const IDLE_NAME: &str = "[idle]";
 /// Name of [`REST`].

@@ -61,7 +61,7 @@ pub(crate) fn of_recording(
                 status.notes.clone_from(&notes);
             });
         }
-        let _ = desk.news.send(News::Page(ask, page));
+        let _ = desk.news.send(News::Page(ask, Box::new(page)));
         tell(&|status| status.doing.clear());
     }
     Ok(())

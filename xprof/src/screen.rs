@@ -45,7 +45,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) enum News {
     /// An answer.
-    Page(Ask, Page),
+    Page(Ask, Box<Page>),
     /// The first line.
     Status(Status),
     /// It cannot go on.
@@ -197,7 +197,7 @@ fn run(
                     let is_it = awaited && asked.as_ref() == Some(&ask);
                     awaited &= !is_it;
                     pace.change(is_it);
-                    state.give(&ask, page);
+                    state.give(&ask, *page);
                 }
                 Ok(News::Status(status)) => {
                     state.set_status(status);

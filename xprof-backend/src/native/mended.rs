@@ -44,7 +44,8 @@ pub fn stacks(machine: &Machine, plan: &mut Plan) {
     }
 }
 
-fn is_of_hardware(attr: &Attr) -> bool {
+/// Whether a counter of the CPU counts this event.
+pub(crate) fn is_of_hardware(attr: &Attr) -> bool {
     matches!(attr.kind, event_type::HARDWARE | event_type::HW_CACHE | event_type::RAW)
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::below::TraceRing;
 use super::pmu::Hardware;
 use super::world::{FUNCTION, Process, World};
 use crate::msr::arbiter::{Arbiter, Handle};
@@ -58,6 +59,8 @@ struct Core {
     /// When the raised interrupt has reached the CPU.
     due: Option<u64>,
     random: Random,
+    /// The trace of a Xen below it.
+    trace: Option<TraceRing>,
 }
 
 /// The machine.
@@ -91,7 +94,7 @@ impl Machine {
                     Vcpu { domain, number, threads: own.map(&mut start).collect(), turn: 0 }
                 });
                 let vcpus = vcpus.collect();
-                Core { now: BEGIN, slice_ends: BEGIN, vcpus, turn: 0, due: None, random }
+                Core { now: BEGIN, slice_ends: BEGIN, vcpus, turn: 0, due: None, random, trace: None }
             })
             .collect();
         Machine {
@@ -101,6 +104,22 @@ impl Machine {
             skid,
             listeners: vec![Vec::new(); cpus as usize],
         }
+    }
+
+    /// A Xen below it writes a trace, and wakes dom0's vCPU when another domain's counter overflows.
+    pub(super) fn trace(&mut self) {
+        self.cores.iter_mut().for_each(|core| core.trace = Some(TraceRing::default()));
+    }
+
+    /// The traces, by CPU.
+    pub(super) fn traces(&mut self) -> impl Iterator<Item = (u32, &mut TraceRing)> {
+        (0..).zip(&mut self.cores).filter_map(|(cpu, core)| Some((cpu, core.trace.as_mut()?)))
+    }
+
+    /// When the last of the CPUs has stopped, ns.
+    pub(super) fn end(&self) -> u64 {
+        let end = |core: &Core| core.now + core.trace.as_ref().map_or(0, |trace| trace.stolen);
+        self.cores.iter().map(end).max().unwrap_or(0)
     }
 
     /// A handle of a caller.
@@ -138,7 +157,7 @@ impl Machine {
             if core.now >= core.slice_ends && !core.interrupts_off(world) && !guard.hardware().raised(cpu) {
                 core.next_turn(cpu, &mut guard);
             }
-            let Core { now, slice_ends, vcpus, turn, due, random } = core;
+            let Core { now, slice_ends, vcpus, turn, due, random, trace } = core;
             let vcpu = &mut vcpus[*turn];
             let thread = &mut vcpu.threads[vcpu.turn];
             let process = &world.processes[thread.process];
@@ -149,8 +168,14 @@ impl Machine {
                 guard.hardware().take(cpu);
                 // The place in the leaf's code follows from how far the stretch is.
                 let step = (thread.left.wrapping_mul(0x9e37_79b1) >> 8) % (FUNCTION / 8 - 4);
+                let (of, own) = ((vcpu.domain, vcpu.number), (DomId::ZERO, vcpu.number));
+                let time = match trace {
+                    Some(trace) if of.0 == DomId::ZERO => *now + trace.stolen,
+                    Some(trace) => trace.interrupted(of, own, *now),
+                    None => *now,
+                };
                 let state = Overflow {
-                    time: *now,
+                    time,
                     cause: Cause::Counter,
                     mode: path.mode,
                     ip: path.leaf + 0x10 + 4 * step,
@@ -203,8 +228,12 @@ impl Core {
     /// The next vCPU, and its next thread.
     fn next_turn(&mut self, cpu: u32, arbiter: &mut Arbiter<Hardware>) {
         self.slice_ends = (self.now / SLICE + 1) * SLICE;
+        let before = (self.vcpus[self.turn].domain, self.vcpus[self.turn].number);
         self.turn = (self.turn + 1) % self.vcpus.len();
         let vcpu = &mut self.vcpus[self.turn];
+        if let Some(trace) = &mut self.trace {
+            trace.switch(before, (vcpu.domain, vcpu.number), self.now);
+        }
         vcpu.turn = (vcpu.turn + 1) % vcpu.threads.len();
         arbiter.switch(cpu, Some((vcpu.domain, vcpu.number)));
     }

@@ -9,7 +9,7 @@ use xprof_perfdata::sample::{Sample, SampleFormat, SampleId};
 
 use super::world::{World, process_of};
 use crate::msr::counting::Program;
-use crate::msr::{Class, Contract, Entry, Handler, Mode, Overflow};
+use crate::msr::{Class, Contract, DomId, Entry, Handler, Mode, Overflow};
 use crate::sys::ring::Ring;
 
 /// `PERF_CONTEXT_KERNEL` and `PERF_CONTEXT_USER` of `include/uapi/linux/perf_event.h`.
@@ -54,6 +54,8 @@ pub(super) struct Shape {
     pub(super) periods: Vec<u64>,
     pub(super) chains: bool,
     pub(super) wanted: Wanted,
+    /// As dom0's kernel writes them in the vPMU's mode all: whether it was another domain is said, and not which; the task is dom0's.
+    pub(super) of_a_dom0: bool,
 }
 
 impl Shape {
@@ -65,6 +67,7 @@ impl Shape {
             periods: list.iter().map(|event| event.attr.sample_period).collect(),
             chains,
             wanted,
+            of_a_dom0: false,
         }
     }
 }
@@ -101,8 +104,10 @@ pub(super) fn handler(
 }
 
 fn write(out: &mut Out, world: &World, shape: &Shape, event: usize, overflow: &Overflow) {
-    let pid = process_of(overflow.space);
-    let tid = pid + overflow.vcpu;
+    let elsewhere = shape.of_a_dom0 && overflow.domain != DomId::ZERO;
+    let pid =
+        if elsewhere { world.processes.first().map_or(0, |process| process.pid) } else { process_of(overflow.space) };
+    let tid = pid + overflow.pcpu;
     match &shape.wanted {
         Wanted::All => {}
         Wanted::Processes(pids) if pids.contains(&pid) => {}
@@ -114,10 +119,13 @@ fn write(out: &mut Out, world: &World, shape: &Shape, event: usize, overflow: &O
     sample.period = shape.periods[event];
     sample.id =
         SampleId { pid, tid, time: overflow.time, id: shape.ids[event], cpu: overflow.pcpu, ..SampleId::default() };
-    if shape.chains {
+    sample.callchain.clear();
+    if shape.chains && !elsewhere {
         chain(&mut sample.callchain, world, overflow);
     }
     let mode = match overflow.mode {
+        Mode::User if elsewhere => misc::GUEST_USER,
+        Mode::Kernel if elsewhere => misc::GUEST_KERNEL,
         Mode::User => misc::USER,
         Mode::Kernel => misc::KERNEL,
         Mode::Hypervisor => misc::HYPERVISOR,
@@ -142,7 +150,6 @@ fn write(out: &mut Out, world: &World, shape: &Shape, event: usize, overflow: &O
 
 /// Walks the frames, as the kernel does.
 fn chain(chain: &mut Vec<u64>, world: &World, overflow: &Overflow) {
-    chain.clear();
     let mut user = overflow.ip < UPPER_HALF;
     chain.extend([if user { CONTEXT_USER } else { CONTEXT_KERNEL }, overflow.ip]);
     let mut bp = overflow.bp;

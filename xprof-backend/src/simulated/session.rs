@@ -12,11 +12,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use xprof_perfdata::abi::{attr_flag, event_type, misc, sample};
 use xprof_perfdata::attr::Attr;
 use xprof_perfdata::codec::ByteOrder;
+use xprof_perfdata::domain::{Domains, PCPUS_FACT, TRACE_ERROR_FACT, WALL_FACT};
 use xprof_perfdata::events::Events;
 use xprof_perfdata::record::{Comm, Mmap, MmapFile, Record, TaskId};
 use xprof_perfdata::sample::{SampleFormat, SampleId};
 
 use super::Simulated;
+use super::below::{self, Tracing};
 use super::machine::{BEGIN, Machine};
 use super::sampler::{self, Out, Shape, Wanted, lock};
 use super::world::World;
@@ -26,6 +28,7 @@ use crate::msr::{Caller, Class, Contract, DomId, Entry, On, Scope};
 use crate::native::worker::{MESSAGE_BYTES, UNDER_WAY};
 use crate::plan::{CallGraph, Plan, Rate, Target};
 use crate::sys::ring::{self, Ring};
+use crate::xen::joined;
 use crate::{Description, Drained, Error, Image, Message, Result, Session, Stats};
 
 /// Simulated CPUs run so long one after the other, ns.
@@ -79,6 +82,7 @@ struct Runner {
     pace: f64,
     on: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
+    tracing: Option<Tracing>,
     out: Sender<Message>,
     spare: Receiver<Vec<u8>>,
 }
@@ -179,6 +183,12 @@ impl SimulatedSession {
             return Err(Error::NoTarget { what: format!("CPU {missing} of the simulated machine") });
         }
         let wanted = wanted(&plan.target, &mut notes)?;
+        let traced = plan.sources.vpmu;
+        if traced && options.scope != Scope::Global {
+            return Err(Error::Other(
+                "--source vpmu is of counters that count everybody: simulated:scope=global".into(),
+            ));
+        }
         let mut machine = options.machine()?;
         let has = |pid: u32, tid: u32| machine.world.processes.iter().any(|p| p.pid == pid) && tid - pid < options.cpus;
         let missing = match &wanted {
@@ -195,7 +205,7 @@ impl SimulatedSession {
             )));
         }
         let chains = plan.call_graph != CallGraph::None;
-        let (events, setups) = describe(plan, chains)?;
+        let (mut events, setups) = describe(plan, chains)?;
         let table = *machine.arbiter().table();
         let program = counting::program(&table, &setups).ok_or_else(|| {
             let names: Vec<_> = events.list().iter().map(|event| event.name.as_str()).collect();
@@ -206,7 +216,7 @@ impl SimulatedSession {
             .map(|_| Ring::plain(pages).map(|ring| Arc::new(Mutex::new(Out::new(ring, setups.len())))))
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|e| Error::os("map a ring", e))?;
-        let shape = Arc::new(Shape::of(&events, chains, wanted));
+        let shape = Arc::new(Shape { of_a_dom0: traced, ..Shape::of(&events, chains, wanted) });
         let mut armed = Vec::new();
         for (caller, cpu) in callers(&machine, options.scope, &cpus)? {
             let (mut handle, rearm): (Box<dyn Contract + Send>, Box<dyn Contract + Send>) = if options.wire {
@@ -232,7 +242,21 @@ impl SimulatedSession {
         let images = images.collect();
         let format = events.list().last().map(|event| event.format.clone());
         let bytes = format.map(|format| side_band(&machine.world, options.cpus, &format)).unwrap_or_default();
-        let rings = options.cpus + 1;
+        let mut rings = options.cpus + 1;
+        let (mut tracing, mut head, mut known) = (None, Vec::new(), None);
+        if traced {
+            machine.trace();
+            let domains = below::domains(&machine.world.domains(), options.cpus);
+            let (made, names) = Tracing::new(&domains, &joined::nobodies())?;
+            let mut all = made.form.events();
+            for event in events.list() {
+                all.push(event.attr.clone(), event.name.clone(), event.ids.clone());
+            }
+            (events, head, tracing) = (all, names, Some(made));
+            let list = domains.into_iter().chain(joined::nobodies()).collect();
+            known = Some(Domains { facts: vec![(PCPUS_FACT.to_owned(), options.cpus.to_string())], list });
+            rings += 1;
+        }
         Ok(SimulatedSession {
             description: Description {
                 events,
@@ -240,11 +264,11 @@ impl SimulatedSession {
                 rings,
                 ring_bytes: pages * ring::page_size(),
                 notes,
-                head: Vec::new(),
-                domains: None,
+                head,
+                domains: known,
             },
             images,
-            first: Some(Drained { ring: rings - 1, bytes, until: u64::MAX }),
+            first: Some(Drained { ring: options.cpus, bytes, until: u64::MAX }),
             ready: Some(Runner {
                 machine,
                 armed,
@@ -253,6 +277,7 @@ impl SimulatedSession {
                 pace: options.pace,
                 on: Arc::clone(&on),
                 stop: Arc::clone(&stop),
+                tracing,
                 out,
                 spare,
             }),
@@ -275,7 +300,7 @@ fn describe(plan: &Plan, chains: bool) -> Result<(Events, Vec<Setup>)> {
     let order = if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
     let mut events = Events::new(order);
     let mut setups = Vec::new();
-    let several = specs.len() > 1;
+    let several = specs.len() > 1 || plan.sources.vpmu;
     for (at, spec) in specs.into_iter().enumerate() {
         let event = counted(&spec.attr).ok_or_else(|| Error::Event {
             text: spec.name.clone(),
@@ -366,7 +391,7 @@ impl Runner {
                 let out = lock(out);
                 out.fresh * 4 >= out.ring.size()
             });
-            if (full || since >= ROUNDS) && !self.drain(now) {
+            if (full || since >= ROUNDS) && !self.drain(now, now) {
                 break;
             }
             since = if full || since >= ROUNDS { 0 } else { since };
@@ -378,7 +403,8 @@ impl Runner {
             }
         }
         let _ = self.enable(false);
-        self.drain(u64::MAX);
+        let end = self.machine.end();
+        self.drain(u64::MAX, end + 1);
         let _ = self.out.try_send(Message::TargetsGone);
         let mut lost = Vec::new();
         for out in &self.outs {
@@ -393,8 +419,8 @@ impl Runner {
         self.armed.iter_mut().try_for_each(|armed| armed.enable(on))
     }
 
-    /// Hands over what the rings hold, waiting for the receiver; false when the session is over.
-    fn drain(&mut self, until: u64) -> bool {
+    /// Hands over what the rings hold, waiting for the receiver; false when the session is over. `anchor`: up to when the trace has everything.
+    fn drain(&mut self, until: u64, anchor: u64) -> bool {
         for (ring, out) in self.outs.iter().enumerate() {
             loop {
                 while self.out.len() >= UNDER_WAY {
@@ -419,6 +445,17 @@ impl Runner {
                     break;
                 }
             }
+        }
+        if let Some(tracing) = &mut self.tracing {
+            for (cpu, ring) in self.machine.traces() {
+                tracing.read(cpu, ring);
+            }
+            let mut bytes = Vec::new();
+            tracing.anchor(anchor, &mut bytes);
+            let drained = Drained { ring: self.outs.len() as u32 + 1, bytes, until };
+            let facts = [(WALL_FACT, anchor - BEGIN), (TRACE_ERROR_FACT, 0)];
+            let _ = self.out.send(Message::Facts(facts.map(|(key, value)| (key.to_owned(), value.to_string())).into()));
+            return self.out.send(Message::Drained(drained)).is_ok();
         }
         true
     }

@@ -399,3 +399,83 @@ fn the_contract_is_kept_by_every_family_through_calls_and_through_the_wire_form(
         }
     }
 }
+
+/// A domain (none: dom0's kernel names the task), a vCPU, a mode, an address.
+type Told = (Option<u32>, u32, u16, u64);
+
+/// Samples of a recording with `--source vpmu` by CPU, in order, and whose they are said to be.
+fn told(simulated: &Simulated, plan: &Plan) -> Vec<Vec<Told>> {
+    let mut session = Backend::open(simulated, plan).unwrap();
+    let events = session.describe().events.clone();
+    let mut guests = xprof_perfdata::domain::Guests::default();
+    let mut list = vec![Vec::new(); simulated.cpus as usize];
+    session.start().unwrap();
+    for message in session.messages().iter() {
+        let Message::Drained(drained) = message else {
+            if matches!(message, Message::TargetsGone) {
+                break;
+            }
+            continue;
+        };
+        let mut rest = &drained.bytes[..];
+        while !rest.is_empty() {
+            let size = usize::from(u16::from_ne_bytes([rest[6], rest[7]]));
+            let (kind, misc, body) = (&rest[..4], u16::from_ne_bytes([rest[4], rest[5]]), &rest[8..size]);
+            if kind == record::ID_INDEX.to_ne_bytes() {
+                let kind = record::ID_INDEX;
+                let raw = xprof_perfdata::order::RawRecord { kind, misc, body, time: 0, event: u32::MAX, offset: 0 };
+                let (xprof_perfdata::record::Record::IdIndex(index), _) =
+                    xprof_perfdata::record::Record::decode(&raw, &events).unwrap()
+                else {
+                    panic!("not an index")
+                };
+                guests.learn(&index);
+            } else if kind == record::SAMPLE.to_ne_bytes() && drained.ring < simulated.cpus {
+                let mut sample = Sample::default();
+                let event = events.event_of(record::SAMPLE, body).unwrap();
+                events.list()[event as usize].format.decode_sample(body, &mut sample).unwrap();
+                let guest = guests.of(sample.id.id);
+                let vcpu = guest.map_or(sample.id.cpu, |guest| guest.vcpu);
+                list[sample.id.cpu as usize].push((guest.map(|guest| guest.machine_pid), vcpu, misc, sample.ip));
+            }
+            rest = &rest[size..];
+        }
+    }
+    session.stop().unwrap();
+    list
+}
+
+#[test]
+fn what_xens_trace_tells_of_counters_is_what_the_machine_knows() {
+    use xprof_perfdata::abi::misc;
+    for wire in [false, true] {
+        let simulated = Simulated { wire, cpus: 3, ..small("perfmon-v2", Scope::Global) };
+        let sources = crate::plan::Sources { context: false, trace: true, vpmu: true };
+        let told = told(&simulated, &Plan { sources, ..plan() });
+        // The machine itself says whose its processes are: the thousands of their numbers.
+        let truth = samples(&simulated, &plan());
+        let mut joined = 0;
+        for cpu in 0..simulated.cpus {
+            let truth: Vec<_> = truth
+                .iter()
+                .filter(|sample| sample.id.cpu == cpu)
+                .map(|sample| {
+                    let (domain, kernel) = (sample.id.pid / 1000 - 1, sample.ip >> 63 == 1);
+                    let mode = match (domain, kernel) {
+                        (0, false) => misc::USER,
+                        (0, true) => misc::KERNEL,
+                        (_, false) => misc::GUEST_USER,
+                        (_, true) => misc::GUEST_KERNEL,
+                    };
+                    (Some(domain).filter(|domain| *domain != 0), cpu, mode, sample.ip)
+                })
+                .collect();
+            joined += truth.iter().filter(|(domain, ..)| domain.is_some()).count();
+            assert_eq!(told[cpu as usize], truth, "CPU {cpu}");
+        }
+        assert!(joined > 3 * 600_000_000 / PERIOD as usize / 2, "{joined}");
+    }
+    let local = Simulated { scope: Scope::Local, ..Simulated::default() };
+    let sources = crate::plan::Sources { vpmu: true, ..Default::default() };
+    assert!(Backend::open(&local, &Plan { sources, ..plan() }).is_err());
+}

@@ -222,6 +222,13 @@ impl GuestForm {
         self
     }
 
+    /// Nothing but the states of vCPUs is told.
+    #[must_use]
+    pub fn of_states(mut self) -> GuestForm {
+        self.kinds = vec![Kind::States];
+        self
+    }
+
     /// The attr of an event: a state has neither stack nor registers.
     fn attr(&self, kind: Kind) -> Attr {
         if kind != Kind::States {

@@ -19,6 +19,7 @@ use super::books::Books;
 use super::frames::FrameCache;
 use super::guest_form::{GuestForm, Options};
 use super::host::Host;
+use super::joined;
 use super::tick::Ticks;
 use super::trace::Trace;
 use crate::plan::{CallGraph, DomainTarget, Plan, Rate, Sources, Target};
@@ -153,6 +154,9 @@ impl XenSession {
             domains.extend(books.domains());
             sampler.ticks.books = Some(books);
         }
+        if plan.sources.vpmu {
+            domains.extend(joined::nobodies());
+        }
         sampler.form = GuestForm::new(&options, &domains);
         if plan.sources.trace {
             sampler.trace = Some(Trace::begin(clockid)?);
@@ -198,7 +202,7 @@ impl XenSession {
 
 /// The sources, as `--source` names them.
 fn source_text(sources: Sources) -> String {
-    let names = [(sources.context, "context"), (sources.trace, "trace")];
+    let names = [(sources.context, "context"), (sources.trace, "trace"), (sources.vpmu, "vpmu")];
     let names: Vec<&str> = names.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name).collect();
     names.join(",")
 }

@@ -13,6 +13,7 @@ mod source;
 pub mod states;
 
 pub use source::first_use;
+pub(crate) use source::write;
 pub(in crate::xen) use source::{Trace, back};
 
 #[cfg(test)]

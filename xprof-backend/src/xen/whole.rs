@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use xprof_perfdata::events::Events;
 
+use super::host::Host;
+use super::joined::{self, Joined};
 use super::session::Xen;
 use crate::native::Native;
 use crate::plan::{DomainTarget, Plan, Sources, Target};
@@ -34,7 +36,15 @@ impl Backend for WholeHost {
 
     /// Dom0 alone, and a note that says why, where domains cannot be sampled.
     fn open(&self, plan: &Plan) -> Result<Box<dyn Session>> {
-        let mut own = self.native.open(&Plan { with_ids: true, ..plan.clone() })?;
+        let counts = plan.sources.vpmu;
+        if counts {
+            joined::possible(&mut Host::open()?.xen)?;
+        }
+        let events = if counts { joined::of_everybody(&plan.events) } else { plan.events.clone() };
+        let mut own = self.native.open(&Plan { with_ids: true, events, ..plan.clone() })?;
+        if counts {
+            joined::counted(&own.describe().events)?;
+        }
         let domains = match own.describe().clockid {
             Some(clockid) => {
                 let target = Target::Domains(DomainTarget { host: true, ..DomainTarget::default() });
@@ -45,7 +55,12 @@ impl Backend for WholeHost {
             }
         };
         match domains {
-            Ok(domains) => Ok(Box::new(WholeSession::of(domains, own))),
+            Ok(domains) => {
+                let whole = Box::new(WholeSession::of(domains, own));
+                // The trace's ring is the last one.
+                let states = whole.describe().rings - 1;
+                Ok(if counts { Box::new(Joined::new(whole, states)?) } else { whole })
+            }
             // What was asked for by name is not left out.
             Err(error) if plan.sources != Sources::default() => Err(error),
             Err(error) => {

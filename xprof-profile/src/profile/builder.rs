@@ -264,7 +264,8 @@ impl Builder {
     fn share(&mut self, raw: &RawRecord<'_>, view: &SampleView<'_>, who: Who, event: &Event, is_taken: bool) -> bool {
         let period = view.period().unwrap_or(event.attr.sample_period);
         let (guest, machine) = self.timeline.machine(raw.misc, view.id(), view.pid());
-        if self.books.as_ref().is_some_and(|books| books.is_clock(raw.event)) {
+        let is_own = guest.is_none_or(|guest| guest.machine_pid == 0);
+        if is_own && self.books.as_ref().is_some_and(|books| books.is_clock(raw.event)) {
             let cell = is_taken.then(|| {
                 let vcpu = Guest { machine_pid: 0, vcpu: view.cpu() };
                 let asked = self.wanted.domain || self.wanted.vcpu;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::domain::{
-    Domain, Domains, EXITS_FACT, GOES_ON, Guest, IDLE, PCPUS_FACT, RunState, SERVES_FACT, STUB_FACT, SVM_FACT, State,
-    TORN, TRACE_ERROR_FACT, TRACE_LOST_FACT, TRACE_UNKNOWN_FACT, WAITED_FACT, WALL_FACT, served_by, width,
+    Domain, Domains, EXITS_FACT, GOES_ON, Guest, IDLE, JOINED_FACT, PCPUS_FACT, RunState, SERVES_FACT, STUB_FACT,
+    SVM_FACT, State, TORN, TRACE_ERROR_FACT, TRACE_LOST_FACT, TRACE_UNKNOWN_FACT, UNJOINED_FACT, WAITED_FACT,
+    WALL_FACT, served_by, width,
 };
 
 use crate::timeline::DEFAULT_GUEST;
@@ -50,6 +51,8 @@ pub struct HostTime {
     pub whole: bool,
     /// What Xen's trace says of itself, where it was recorded.
     pub trace: Option<TraceFacts>,
+    /// Samples of counters in other domains: of how many Xen's trace tells whose they are, and of how many it does not.
+    pub counted: Option<(u64, u64)>,
 }
 
 /// A domain in a report.
@@ -251,7 +254,8 @@ impl Origins {
     pub(super) fn host(&self) -> Option<HostTime> {
         let fact = |key| self.domains.fact(key)?.parse().ok();
         let whole = self.domains.list.iter().any(|domain| domain.id == IDLE);
-        Some(HostTime { pcpus: fact(PCPUS_FACT)?, wall: fact(WALL_FACT)?, whole, trace: self.trace() })
+        let counted = fact(JOINED_FACT).zip(fact(UNJOINED_FACT));
+        Some(HostTime { pcpus: fact(PCPUS_FACT)?, wall: fact(WALL_FACT)?, whole, trace: self.trace(), counted })
     }
 
     /// How long vCPUs waited: domain's id, vCPU, ns.

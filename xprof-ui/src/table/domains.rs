@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
-use xprof_perfdata::domain::{IDLE, REST, RunState, exit_name};
+use xprof_perfdata::domain::{HYPERVISOR, IDLE, REST, RunState, UNKNOWN, UNKNOWN_NAME, exit_name};
 use xprof_profile::profile::{DomainTime, HostTime, Profile, TraceFacts, VcpuStates};
 
 use super::percent;
@@ -16,7 +16,7 @@ const VCPUS_SHOWN: usize = 8;
 
 /// True for what stands among the domains for time that is no domain's.
 fn is_no_domain(time: &DomainTime) -> bool {
-    time.domain.as_ref().is_some_and(|domain| [IDLE, REST].contains(&domain.id))
+    time.domain.as_ref().is_some_and(|domain| [IDLE, REST, HYPERVISOR, UNKNOWN].contains(&domain.id))
 }
 
 /// One line for each domain: its time, and how much of it was seen running, preempted, and not at all; of a whole host one more in
@@ -31,6 +31,11 @@ pub fn domain_lines(profile: &Profile) -> Vec<String> {
     if let Some(trace) = profile.host.and_then(|host| host.trace) {
         lines.push(trace_line(&trace));
     }
+    if let Some((told, unknown)) = profile.host.and_then(|host| host.counted) {
+        lines.push(format!(
+            "Counters: of {told} samples of other domains Xen's trace tells whose they are, of {unknown} ({UNKNOWN_NAME}) it does not"
+        ));
+    }
     if !rest.is_empty() {
         lines.push(line(&format!("s: {} more", rest.len()), rest, 0, false));
     }
@@ -44,6 +49,12 @@ fn line(name: &str, times: &[&DomainTime], wall: u64, svm: bool) -> String {
     let torn = sum(|time| time.seen.torn);
     let stacks = if torn > 0 { format!("; {torn} stacks may be of two moments") } else { String::new() };
     let space = if name.starts_with("s: ") { "" } else { " " };
+    if let ([time], 0) = (times, whole)
+        && !time.states.is_empty()
+    {
+        // Nobody looked at it but the trace.
+        return format!("Domain{space}{}{}", Plain(name), exactly(time, svm).replacen(';', ":", 1));
+    }
     format!(
         "Domain{space}{}: {:.3} s of vCPU time: {:.1}% seen running, {:.1}% preempted, {:.1}% unseen{stacks}{}",
         Plain(name),
@@ -211,6 +222,9 @@ pub(super) fn host(profile: &Profile) -> Option<Json> {
     if let (Some(trace), Some(map)) = (host.trace, object.as_object_mut()) {
         let TraceFacts { error, lost, unknown, .. } = trace;
         map.insert("trace".into(), json!({ "error_ns": error, "lost_records": lost, "unknown_ns": unknown }));
+    }
+    if let (Some((joined, unjoined)), Some(map)) = (host.counted, object.as_object_mut()) {
+        map.insert("vpmu".into(), json!({ "joined": joined, "unjoined": unjoined }));
     }
     if let (Some(books), Some(map)) = (Books::of(profile), object.as_object_mut()) {
         map.insert("pcpu_ns".into(), books.whole.into());

@@ -139,7 +139,7 @@ fn the_books_of_a_host_are_shown() {
         states: BTreeMap::new(),
     };
     let mut whole = profile();
-    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, whole: true, trace: None });
+    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, whole: true, ..HostTime::default() });
     whole.domains = vec![
         time("[idle]", IDLE, 6_000_000_000, &[]),
         time("web", 3, 3_990_000_000, &[(0, 500_000_000), (1, 0)]),
@@ -174,7 +174,7 @@ fn the_books_of_a_host_are_shown() {
     states.exits.extend([(0x6e, 90), (0x999, 10)]);
     whole.domains[1].states.insert(1, states);
     let trace = TraceFacts { error: 12_300, lost: 4, unknown: 500_000_000, svm: true };
-    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, whole: false, trace: Some(trace) });
+    whole.host = Some(HostTime { pcpus: 2, wall: 5_000_000_000, trace: Some(trace), ..HostTime::default() });
     let lines = domain_lines(&whole);
     assert!(
         lines[0].ends_with(

@@ -110,7 +110,8 @@ pub(crate) struct Sampling {
     #[arg(long, conflicts_with_all = ["domain", "processes", "threads", "all", "cpus", "cgroup", "events", "count"])]
     pub(crate) all_domains: bool,
     /// What tells of domains: context (where their vCPUs are, from outside), trace (exactly when they ran, waited and slept: Xen's
-    /// own trace, whose memory stays until the host reboots) [default: context]
+    /// own trace, whose memory stays until the host reboots), vpmu (with -a: counters of the whole host, in the vPMU's mode all; which
+    /// domain a sample is of is told by the trace, which is recorded too) [default: context]
     #[arg(long = "source", value_name = "SOURCE,..", value_parser = values::sources)]
     pub(crate) sources: Option<Sources>,
     /// Pause a domain while its stack is read (10 ms at most), for stacks that are of one moment

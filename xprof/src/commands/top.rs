@@ -63,7 +63,10 @@ pub(crate) fn run(options: Options, global: &Global) -> anyhow::Result<ExitCode>
     }
     let Options { sampling, naming, .. } = &options;
     if sampling.sources.is_some_and(|sources| sources.trace) {
-        return Err(Failure::usage("--source trace is of recordings: xprof record --source context,trace").into());
+        return Err(Failure::usage(
+            "--source trace and vpmu are of recordings: xprof record -a --source context,trace",
+        )
+        .into());
     }
     let plan = record::plan::plan(sampling, false, &|text| Ok(xprof_backend::event::parse(text)?))?;
     let interval = Duration::from_millis(options.interval);

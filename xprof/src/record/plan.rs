@@ -185,7 +185,12 @@ fn check_sampling(options: &Sampling) -> Result<(), Failure> {
         return Err(Failure::usage("--off-cpu wants the kernel's own events: leave --backend away"));
     }
     let is_whole = options.all && options.cpus.is_none() && options.backend == BackendChoice::Auto;
-    if options.sources.is_some() && !has_domains(options) && !is_whole {
+    let counts = options.sources.is_some_and(|sources| sources.vpmu);
+    if counts && has_domains(options) {
+        return Err(Failure::usage("--source vpmu samples the whole host: -a in place of the domains"));
+    }
+    let is_simulated = matches!(options.backend, BackendChoice::Simulated(_));
+    if options.sources.is_some() && !has_domains(options) && !is_whole && !(counts && is_simulated) {
         return Err(Failure::usage(
             "--source says what tells of a Xen host's domains: add -a, --domain or --all-domains",
         ));
@@ -325,9 +330,18 @@ mod tests {
         assert_eq!(r.plan.rate, Rate::Frequency(97));
         let r = plan(&["--all-domains", "-F", "50", "--", "sleep", "1"]);
         assert_eq!((r.plan.target, r.plan.rate), (Target::Domains(DomainTarget::default()), Rate::Frequency(50)));
-        assert_eq!(plan(&["-a", "--source", "context,trace"]).plan.sources, Sources { context: true, trace: true });
+        assert_eq!(
+            plan(&["-a", "--source", "context,trace"]).plan.sources,
+            Sources { context: true, trace: true, vpmu: false }
+        );
+        let vpmu = Sources { context: false, trace: true, vpmu: true };
+        assert_eq!(plan(&["-a", "--source", "vpmu"]).plan.sources, vpmu);
+        assert_eq!(plan(&["--backend", "simulated", "--source", "vpmu"]).plan.sources, vpmu);
         for refused in [
             &["--all-domains", "-a"][..],
+            &["--all-domains", "--source", "vpmu"],
+            &["--source", "vpmu"],
+            &["--backend", "simulated", "--source", "trace"],
             &["--source", "trace"],
             &["-a", "-C", "0", "--source", "trace"],
             &["-a", "--overwrite", "--source", "trace"],

@@ -196,12 +196,13 @@ pub(crate) fn backend(text: &str) -> Result<BackendChoice, String> {
 
 /// Sources of what is known of domains, separated by commas.
 pub(crate) fn sources(text: &str) -> Result<Sources, String> {
-    let mut sources = Sources { context: false, trace: false };
+    let mut sources = Sources { context: false, trace: false, vpmu: false };
     for name in text.split(',') {
         match name {
             "context" => sources.context = true,
             "trace" => sources.trace = true,
-            _ => return Err("context or trace, or both: context,trace".into()),
+            "vpmu" => (sources.trace, sources.vpmu) = (true, true),
+            _ => return Err("context, trace or vpmu, or several: context,trace".into()),
         }
     }
     Ok(sources)
@@ -339,8 +340,11 @@ mod tests {
     #[test]
     fn sources_of_domains() {
         assert_eq!(sources("context"), Ok(Sources::default()));
-        assert_eq!(sources("trace,context"), Ok(Sources { context: true, trace: true }));
-        assert_eq!(sources("trace"), Ok(Sources { context: false, trace: true }));
+        let of = |context, vpmu| Ok(Sources { context, trace: true, vpmu });
+        assert_eq!(sources("trace,context"), of(true, false));
+        assert_eq!(sources("trace"), of(false, false));
+        assert_eq!(sources("vpmu"), of(false, true));
+        assert_eq!(sources("context,vpmu"), sources("context,trace,vpmu"));
         assert!(sources("").is_err() && sources("context,").is_err() && sources("vpmi").is_err());
     }
 

@@ -39,9 +39,21 @@ pub(super) fn of_error(machine: &Machine, error: &Error) -> Option<Advice> {
         ),
         Error::Busy { .. } => advice("another program holds these registers", "pgrep -a xprof"),
         Error::Unsupported(what) if what.starts_with("there is no vPMU") => of_vpmu(what),
+        Error::Unsupported(what) if what.ends_with("do not count other domains") => advice(
+            "guests that were created while they were lent counters of their own are in the way of mode all, so it is set before",
+            "xprof msr allocate --backend xen --scope global   (it holds mode all; and this in another terminal meanwhile)",
+        ),
+        Error::Unsupported(what) if what.starts_with("a sample's pCPU is not known") => advice(
+            "a counter is of the pCPU that a vCPU is on, and its interrupts go to the vCPU of dom0 that has the pCPU's number",
+            "dom0_vcpus_pin without dom0_max_vcpus on Xen's command line, then reboot the host",
+        ),
         Error::Unsupported(what) if what.starts_with("the vPMU's mode is off") => advice(
             "whoever set it did not want counters; the mode is the whole host's",
             "xprof msr allocate --backend xen --scope local   (and this in another terminal meanwhile)",
+        ),
+        Error::Unsupported(what) if what.starts_with("none of the events is counted") => advice(
+            "a sample of time in dom0 never falls into another domain; only counters of the CPU do, and dom0's kernel has none of these",
+            "xprof doctor; without counters: xprof record -a --source context,trace",
         ),
         Error::Unsupported(what) if what.starts_with("dom0 has ") => advice(
             "a counter that is set where a vCPU is now counts another pCPU when Xen moves it, and nobody counts where none is",

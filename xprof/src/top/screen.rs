@@ -131,6 +131,6 @@ impl Maker {
                 page(&live.view(WINDOW), ask, self.shown.has, &self.symbolizer)
             }
         };
-        let _ = self.news.send(News::Page(ask.clone(), page));
+        let _ = self.news.send(News::Page(ask.clone(), Box::new(page)));
     }
 }

@@ -156,7 +156,7 @@ impl Setting {
 }
 
 /// The mode now.
-pub(super) fn mode(xen: &mut Hypervisor) -> Result<Mode> {
+pub(in crate::xen) fn mode(xen: &mut Hypervisor) -> Result<Mode> {
     match xen.vpmu() {
         Ok((number, _)) => Mode::of(number)
             .ok_or_else(|| Error::Unsupported(format!("Xen's vPMU has a mode {number} that is not known"))),

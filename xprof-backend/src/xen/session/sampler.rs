@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use xprof_perfdata::domain::{WAITED_FACT, WALL_FACT};
+use xprof_perfdata::domain::{TRACE_ERROR_FACT, WAITED_FACT, WALL_FACT};
 
 use super::following::Following;
 use super::{LAST, MESSAGE_BYTES, UNDER_WAY};
@@ -231,12 +231,9 @@ impl Sampler {
                 self.ticks.books.iter().for_each(|books| books.close(&self.form, &mut self.bytes));
                 messages.push(Message::Facts(self.facts()));
             }
-            if self.trace.is_some() && (stop || (!full && self.traced.until > 0)) {
-                let until = if stop { self.now() } else { std::mem::take(&mut self.traced.until) };
-                let bytes = std::mem::take(&mut self.traced.bytes);
-                Self::send(out, Message::Drained(Drained { ring: 1, bytes, until }))?;
-            }
+            let traced = self.trace.is_some() && (stop || (!full && self.traced.until > 0));
             let due = self.bytes.len() >= MESSAGE_BYTES || sent.elapsed() >= MESSAGE_AGE || !messages.is_empty();
+            let due = due || traced;
             if stop || (due && !full) {
                 let empty = spare.try_recv().map(|mut buffer: Vec<u8>| {
                     buffer.clear();
@@ -246,6 +243,14 @@ impl Sampler {
                 let until = self.now();
                 Self::send(out, Message::Drained(Drained { ring: 0, bytes, until }))?;
                 sent = Instant::now();
+            }
+            // Behind the names of new domains, and behind how exact it is.
+            if traced {
+                let error = self.trace.as_ref().map_or(0, Trace::error).to_string();
+                Self::send(out, Message::Facts(vec![(TRACE_ERROR_FACT.to_owned(), error)]))?;
+                let until = if stop { self.now() } else { std::mem::take(&mut self.traced.until) };
+                let bytes = std::mem::take(&mut self.traced.bytes);
+                Self::send(out, Message::Drained(Drained { ring: 1, bytes, until }))?;
             }
             if stop {
                 let ticks = self.control.ticks.load(Ordering::Relaxed);

@@ -198,6 +198,11 @@ impl Trace {
         self.rings.drain(&mut self.space, |drained| reading.ring(drained.cpu, drained.bytes, drained.full));
     }
 
+    /// How far its times may be off, ns.
+    pub(in crate::xen) fn error(&self) -> u64 {
+        self.clock.error
+    }
+
     /// Nothing comes from it any more.
     pub(in crate::xen) fn is_over(&self) -> bool {
         self.over
@@ -392,7 +397,7 @@ impl Drop for Trace {
 }
 
 /// Appends the stints between two anchors, in order of their ends.
-fn write(line: &Line, mut stints: Vec<Stint>, form: &GuestForm, out: &mut Vec<u8>) {
+pub(crate) fn write(line: &Line, mut stints: Vec<Stint>, form: &GuestForm, out: &mut Vec<u8>) {
     stints.sort_by_key(|stint| (stint.to, stint.of));
     let guest = |of: Vcpu| Guest { machine_pid: of.domain.into(), vcpu: of.vcpu.into() };
     for Stint { of, state, from, to, cpu, by, goes_on } in stints {

@@ -189,8 +189,8 @@ fn check_sampling(options: &Sampling) -> Result<(), Failure> {
     if counts && has_domains(options) {
         return Err(Failure::usage("--source vpmu samples the whole host: -a in place of the domains"));
     }
-    let is_simulated = matches!(options.backend, BackendChoice::Simulated(_));
-    if options.sources.is_some() && !has_domains(options) && !is_whole && !(counts && is_simulated) {
+    let has_whole = is_whole || counts && matches!(options.backend, BackendChoice::Simulated(_));
+    if options.sources.is_some() && !has_domains(options) && !has_whole {
         return Err(Failure::usage(
             "--source says what tells of a Xen host's domains: add -a, --domain or --all-domains",
         ));

@@ -1,6 +1,6 @@
 //! Machine code as text: what each instruction is, how long, and where it leads.
 //!
-//! Decoding is that of iced-x86 and yaxpeax-arm; the text is the assembler's (AT&T for x86, as objdump writes it). The
+//! Decoding is that of iced-x86 and yaxpeax-arm; the text is objdump's, word for word (AT&T for x86). The
 //! bytes are untrusted and may be no code at all: what cannot be decoded is one `(bad)` instruction of the smallest length that
 //! the machine has, and decoding goes on behind it.
 

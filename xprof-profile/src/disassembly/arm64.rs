@@ -7,6 +7,8 @@ use yaxpeax_arm::armv8::a64::{InstDecoder, Instruction as Decoded, Opcode, Opera
 
 use super::{Flow, Instruction};
 
+mod spelling;
+
 /// Bytes of every instruction (Arm ARM, C4.1).
 const LEN: usize = 4;
 
@@ -17,7 +19,10 @@ pub(super) fn disassemble(code: &[u8], address: u64) -> Vec<Instruction> {
     words
         .map(|(word, address)| {
             let (text, flow) = match decoder.decode(&mut U8Reader::new(word)) {
-                Ok(decoded) => (text(&decoded, address), flow(&decoded, address)),
+                Ok(decoded) => {
+                    let whole = u32::from_le_bytes(word.try_into().unwrap_or_default());
+                    (spelling::respell(whole, &text(&decoded, address)), flow(&decoded, address))
+                }
                 Err(_) => ("(bad)".into(), Flow::Next),
             };
             Instruction { address, len: LEN as u8, text, flow }

@@ -1,13 +1,15 @@
 //! x86, 32 and 64 bits, through iced-x86.
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Formatter, GasFormatter, Instruction as Decoded, OpKind};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction as Decoded, OpKind};
 
 use super::{Flow, Instruction};
+
+mod spelling;
 
 /// Instructions of `code`; `bits`: 32 or 64.
 pub(super) fn disassemble(code: &[u8], address: u64, bits: u32) -> Vec<Instruction> {
     let mut decoder = Decoder::with_ip(bits, code, address, DecoderOptions::NONE);
-    let mut formatter = formatter();
+    let mut formatter = spelling::formatter();
     let mut decoded = Decoded::default();
     let mut list = Vec::with_capacity(code.len() / 4);
     while decoder.can_decode() {
@@ -22,25 +24,11 @@ pub(super) fn disassemble(code: &[u8], address: u64, bits: u32) -> Vec<Instructi
             }
             continue;
         }
-        let mut text = String::with_capacity(32);
-        formatter.format(&decoded, &mut text);
+        let text = spelling::text(&mut formatter, &decoded, &code[start..decoder.position()]);
         // At most 15 bytes (Intel SDM vol. 2, 2.3.11).
         list.push(Instruction { address: at, len: decoded.len() as u8, text, flow: flow(&decoded) });
     }
     list
-}
-
-fn formatter() -> GasFormatter {
-    let mut formatter = GasFormatter::new();
-    let options = formatter.options_mut();
-    options.set_uppercase_hex(false);
-    options.set_hex_prefix("0x");
-    options.set_space_after_operand_separator(false);
-    options.set_first_operand_char_index(7);
-    options.set_small_hex_numbers_in_decimal(false);
-    options.set_branch_leading_zeros(false);
-    options.set_rip_relative_addresses(true);
-    formatter
 }
 
 fn flow(instruction: &Decoded) -> Flow {

@@ -1,4 +1,5 @@
-//! The machine code of a function, as it stands in its file: the module's, the kernel's that the user gave, or a compiler's dump.
+//! The machine code of a function, as it stands in its file: the module's, the kernel's that the user gave, or a compiler's dump;
+//! that of the running kernel as it stands in its memory.
 
 use std::sync::Arc;
 
@@ -150,6 +151,37 @@ mod tests {
         let code = reader.read(&Symbol { name: "main".into(), start: at, size: main.size() }).unwrap();
         assert_eq!((code.start, code.linked, &*code.bytes), (at, main.address(), expected));
         assert!(!code.bytes.is_empty());
+    }
+
+    /// Supplies this very program as the memory of a kernel, and a list of its symbols.
+    struct Running(&'static str);
+
+    impl Supplier for Running {
+        fn supply(&self, need: &Need) -> io::Result<Arc<dyn Source>> {
+            match need {
+                Need::KernelMemory { .. } => Ok(Arc::new(std::fs::read(std::env::current_exe()?)?)),
+                Need::Kallsyms { .. } => Ok(Arc::new(self.0.as_bytes().to_vec())),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_running_kernel_shows_its_memory_where_it_was_recorded() {
+        let bytes = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let main = file.symbols().find(|symbol| symbol.name() == Ok("main")).unwrap();
+        let expected = file.section_by_name(".text").unwrap().data_range(main.address(), main.size()).unwrap().unwrap();
+        let reference = Some(Reference { name: b"_text".into(), address: 0xffff_ffff_8100_0000 });
+        let here = module(ModuleKind::Kernel { reference });
+        let reader = Reader::open(&Running("ffffffff81000000 T _text\nffffffff81000200 T f\n"), &here).unwrap();
+        let code = reader.read(&Symbol { name: "main".into(), start: main.address(), size: main.size() }).unwrap();
+        assert_eq!((code.start, code.linked, &*code.bytes), (main.address(), main.address(), expected));
+        // Addresses that its memory does not have are no code, whatever the size.
+        let far = Symbol { name: "far".into(), start: u64::MAX - 4, size: u64::MAX };
+        assert_eq!(reader.read(&far).unwrap_err(), "far: its code is not in the file");
+        let why = Reader::open(&Running("ffffffff82000000 T _text\nffffffff82000200 T f\n"), &here).unwrap_err();
+        assert!(why.contains("was booted again") && why.contains("--vmlinux FILE"), "{why}");
     }
 
     #[test]

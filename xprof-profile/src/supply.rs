@@ -68,6 +68,12 @@ pub enum Need {
         /// Build id of the kernel that was recorded.
         build_id: Option<BuildId>,
     },
+    /// `/proc/kcore` of this machine, the memory of its kernel as an ELF file; only if the running kernel has this build id
+    /// (`None`: any). A kernel that does not show its memory is another error (`Unsupported`) than `NotFound`.
+    KernelMemory {
+        /// Build id of the kernel that was recorded.
+        build_id: Option<BuildId>,
+    },
     /// The recorded kernel's own file with symbols, where the user gave one (`--vmlinux`). A file that was given and
     /// cannot be opened is another error than `NotFound`.
     Vmlinux,

@@ -113,14 +113,7 @@ impl FileSupplier {
         if let Some(path) = &self.kallsyms {
             return given(path);
         }
-        if let Some(recorded) = build_id {
-            let running =
-                read_small(Path::new("/sys/kernel/notes"), SMALL).ok().and_then(|notes| build_id_of_notes(&notes));
-            if running.as_ref() != Some(recorded) {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-        }
-        open(Path::new("/proc/kallsyms"))
+        of_running_kernel(build_id, "/proc/kallsyms")
     }
 
     /// Xen's symbols: those the user gave, those kept when it was recorded, else those of the running one if it is the same.
@@ -161,6 +154,7 @@ impl Supplier for FileSupplier {
                 None => Err(io::ErrorKind::NotFound.into()),
             },
             Need::Kallsyms { build_id } => self.kallsyms(build_id.as_ref()),
+            Need::KernelMemory { build_id } => of_running_kernel(build_id.as_ref(), KCORE),
             Need::Vmlinux => self.vmlinux.as_deref().map_or(Err(io::ErrorKind::NotFound.into()), given),
             Need::Guest { machine, what } => {
                 let file = self.guests.get(machine).and_then(|files| files.file(what));
@@ -172,6 +166,25 @@ impl Supplier for FileSupplier {
         }
     }
 }
+
+/// A file in which the running kernel tells of itself, if it is the one that was recorded.
+fn of_running_kernel(recorded: Option<&BuildId>, path: &str) -> io::Result<Arc<dyn Source>> {
+    if let Some(recorded) = recorded {
+        let running =
+            read_small(Path::new("/sys/kernel/notes"), SMALL).ok().and_then(|notes| build_id_of_notes(&notes));
+        if running.as_ref() != Some(recorded) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+    }
+    match open(Path::new(path)) {
+        // Not the answer of another kernel.
+        Err(e) if path == KCORE && e.kind() == io::ErrorKind::NotFound => Err(io::ErrorKind::Unsupported.into()),
+        other => other,
+    }
+}
+
+/// The memory of the running kernel.
+const KCORE: &str = "/proc/kcore";
 
 /// Build id of the Xen below, which dom0 alone can ask for. What Linux has in `/sys/hypervisor/properties/buildid` are its raw
 /// bytes up to the first zero.
@@ -320,6 +333,10 @@ mod tests {
         assert!(supplier.supply(&Need::Kallsyms { build_id: Some(running) }).is_ok());
         let other = Need::Kallsyms { build_id: Some(BuildId(vec![7; 20])) };
         assert_eq!(supplier.supply(&other).err().unwrap().kind(), io::ErrorKind::NotFound);
+        // Its memory neither, whether this kernel shows it or not.
+        let memory = |build_id| supplier.supply(&Need::KernelMemory { build_id }).err().map(|e| e.kind());
+        assert_eq!(memory(Some(BuildId(vec![7; 20]))), Some(io::ErrorKind::NotFound));
+        assert_ne!(memory(None), Some(io::ErrorKind::NotFound));
         // What the user gives is taken for any kernel.
         let folder = folder("kallsyms");
         fs::write(folder.join("k"), "ffff T f").unwrap();

@@ -254,7 +254,8 @@ pub(crate) fn vmlinux(
     }
 }
 
-/// The kernel's own file that the user gave, and how far from where it was linked for the recorded kernel lay.
+/// What holds the code of the kernel, and how far from where it stands there for the recorded kernel lay: the file that the
+/// user gave, or the memory of the running kernel, if it is the one that was recorded.
 ///
 /// # Errors
 /// Why there is none, and what would supply it, one sentence.
@@ -264,17 +265,58 @@ pub(crate) fn kernel_file(
     reference: Option<&Reference>,
 ) -> Result<(Elf, u64), String> {
     let path = shown(&module.path);
-    let elf = vmlinux_file(supplier, module.build_id.as_ref()).ok_or_else(|| {
-        let id = module.build_id.as_ref().map_or(String::new(), |id| format!(" with build id {id}"));
-        format!(
-            "{path}: a recording holds no code of the kernel; give its file{id} with --vmlinux FILE (Debian: linux-image-*-dbg)"
-        )
-    })?;
+    let Some(elf) = vmlinux_file(supplier, module.build_id.as_ref()) else {
+        return kernel_memory(supplier, module.build_id.as_ref(), reference).map(|elf| (elf, 0)).map_err(|why| {
+            let id = module.build_id.as_ref().map_or(String::new(), |id| format!(" with build id {id}"));
+            format!("{path}: {why}; or give the kernel's file{id} with --vmlinux FILE (Debian: linux-image-*-dbg)")
+        });
+    };
     let refused = |why: String| format!("{path}: the file of --vmlinux {why}");
     let elf = elf.map_err(refused)?;
     let (_, moved) = symtab::kernel_table(&elf, reference)
         .map_err(|e| refused(format!("does not say where its code was: {e}; give one that is not stripped")))?;
     Ok((elf, moved))
+}
+
+/// The memory of the running kernel, if it is the one that was recorded, where it was then. Its code is what runs: with what the
+/// kernel has patched since it was started.
+///
+/// # Errors
+/// Why there is none, and what would help, as the middle of a sentence.
+fn kernel_memory(
+    supplier: &dyn Supplier,
+    recorded: Option<&BuildId>,
+    reference: Option<&Reference>,
+) -> Result<Elf, String> {
+    let memory = supplier.supply(&Need::KernelMemory { build_id: recorded.cloned() }).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => {
+            "a recording holds no code of the kernel, and the one that runs here is another; run this where it was recorded".into()
+        }
+        io::ErrorKind::Unsupported => {
+            "a recording holds no code of the kernel, and the one that runs here has no /proc/kcore; boot one with CONFIG_PROC_KCORE".into()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "a recording holds no code of the kernel, and only root may read /proc/kcore, where no lockdown forbids it (cat /sys/kernel/security/lockdown); run this as root".into()
+        }
+        _ => format!("a recording holds no code of the kernel, and /proc/kcore cannot be read: {e}; run this as root"),
+    })?;
+    // The same kernel may lie elsewhere since it was booted again.
+    if let Some(reference) = reference
+        && let Ok(source) = supplier.supply(&Need::Kallsyms { build_id: recorded.cloned() })
+        && let Ok(Kallsyms::Table(table)) = kallsyms::read(&*source)
+        && !is_there(&table, reference)
+    {
+        return Err(
+            "the machine was booted again since it was recorded, and its kernel lies elsewhere now; record again"
+                .into(),
+        );
+    }
+    Elf::open(memory).map_err(|e| format!("/proc/kcore: {e}; run this as root"))
+}
+
+/// Whether a kernel's symbol is where it was when it was recorded.
+fn is_there(table: &Table, reference: &Reference) -> bool {
+    matches!(&table.lookup(&[reference.address])[..], [Some(symbol)] if symbol.start == reference.address)
 }
 
 /// The dump of a compiler that holds the code which a process made at run time.

@@ -274,16 +274,19 @@ impl Order {
         self.let_go = self.let_go.max(last.time);
         if count == self.held.len() {
             self.held_bytes = 0;
-            if self.gone == self.ready.len() {
-                (self.gone, self.ready) = (0, std::mem::take(&mut self.held));
-            } else {
-                self.ready.append(&mut self.held);
-            }
-            return;
+        } else {
+            let bytes = |held: &Held| usize::from(held.size) + size_of::<Held>();
+            self.held_bytes -= self.held[..count].iter().map(bytes).sum::<usize>();
         }
-        self.held_bytes -=
-            self.held[..count].iter().map(|held| usize::from(held.size) + size_of::<Held>()).sum::<usize>();
-        self.ready.extend(self.held.drain(..count));
+        if self.gone == self.ready.len() {
+            // What stays behind is moved, which is less than what goes.
+            self.ready.clear();
+            self.gone = 0;
+            std::mem::swap(&mut self.ready, &mut self.held);
+            self.held.extend(self.ready.drain(count..));
+        } else {
+            self.ready.extend(self.held.drain(..count));
+        }
     }
 
     /// The next batch, when there is enough for one, or when `now`: with whatever is ready.
@@ -328,23 +331,29 @@ impl Order {
         // Growing step by step would move them again and again.
         batch.bytes.reserve(copied);
         for held in &self.ready[self.gone..self.gone + count] {
+            let Held { time, offset, at, event, .. } = *held;
+            if held.window == number && taken {
+                batch.slots.push(Slot { time, offset, at, event });
+                continue;
+            }
             let index = held.window.wrapping_sub(self.first) as usize;
             let Some(window) = self.windows.get_mut(index) else { continue };
-            window.left -= 1;
-            let mut at = held.at;
-            if !taken || index != own {
-                let from = held.at as usize;
-                let Some(bytes) = window.bytes.get(from..from + usize::from(held.size)) else { continue };
-                at = batch.bytes.len() as u32;
-                batch.bytes.extend_from_slice(bytes);
-            }
-            batch.slots.push(Slot { time: held.time, offset: held.offset, at, event: held.event });
-            if window.left == 0 && !window.bytes.is_empty() && (!whole || index != own) {
+            // Its own are counted at the end.
+            window.left -= usize::from(index != own);
+            let from = at as usize;
+            let Some(bytes) = window.bytes.get(from..from + usize::from(held.size)) else { continue };
+            let at = batch.bytes.len() as u32;
+            batch.bytes.extend_from_slice(bytes);
+            batch.slots.push(Slot { time, offset, at, event });
+            if window.left == 0 {
                 let bytes = std::mem::take(&mut window.bytes);
                 if self.spare.len() < 4 && bytes.capacity() <= 4 * BATCH_BYTES {
                     self.spare.push(bytes);
                 }
             }
+        }
+        if let Some(window) = self.windows.get_mut(own) {
+            window.left -= owned;
         }
         self.gone += count;
         if mostly {

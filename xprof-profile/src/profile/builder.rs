@@ -6,7 +6,7 @@ use xprof_perfdata::domain::{Guest, RUNNING_EVENT, STATES_EVENT, State, WAITING_
 use xprof_perfdata::events::{Event, Events, OFF_CPU_EVENT};
 use xprof_perfdata::feature::BuildIdEntry;
 use xprof_perfdata::header::Description;
-use xprof_perfdata::order::RawRecord;
+use xprof_perfdata::order::{Batch, RawRecord};
 use xprof_perfdata::record::Record;
 use xprof_perfdata::sample::{Sample, SampleView};
 
@@ -152,6 +152,13 @@ impl Builder {
     /// Guests that run one program each: its path by the guest's machine.
     pub fn set_guest_programs(&mut self, programs: FxHashMap<u32, Vec<u8>>) {
         self.timeline.set_guest_programs(programs);
+    }
+
+    /// Takes the next records, which are in time order.
+    pub fn batch(&mut self, batch: &Batch, events: &Events) {
+        for record in batch.iter() {
+            self.record(&record, events);
+        }
     }
 
     /// Takes the next record in time order. A damaged record is counted and left out.

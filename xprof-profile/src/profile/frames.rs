@@ -297,22 +297,20 @@ impl Mix {
         lanes[3] = Mix::fold(lanes[3] ^ words[3], Mix::K[0]).wrapping_add(words[2]);
     }
 
-    /// The bytes of a chain.
+    /// The words of a chain; odd bytes at its end are none.
     #[inline]
     pub(super) fn bytes(&mut self, chain: &[u8]) {
-        let word = |bytes: &[u8]| {
-            let mut word = [0; 8];
-            word[..bytes.len()].copy_from_slice(bytes);
-            u64::from_ne_bytes(word)
-        };
-        let (fours, rest) = chain.as_chunks::<32>();
-        for four in fours {
-            let (words, _) = four.as_chunks::<8>();
-            self.pairs([0, 1, 2, 3].map(|at| words.get(at).map_or(0, |word| u64::from_ne_bytes(*word))));
+        let word = |word: [u8; 8]| u64::from_ne_bytes(word);
+        let (fours, rest) = chain.as_chunks::<8>().0.as_chunks::<4>();
+        for &[a, b, c, d] in fours {
+            self.pairs([word(a), word(b), word(c), word(d)]);
         }
-        for pair in rest.chunks(16) {
-            let (low, high) = pair.split_at(pair.len().min(8));
-            self.pair(word(low), word(high));
+        let (pairs, last) = rest.as_chunks::<2>();
+        for &[a, b] in pairs {
+            self.pair(word(a), word(b));
+        }
+        for &last in last {
+            self.pair(word(last), 0);
         }
     }
 

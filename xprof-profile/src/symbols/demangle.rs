@@ -130,6 +130,11 @@ fn references(mut shown: String) -> String {
     let mut from = 0;
     for _ in 0..MOST {
         let Some(at) = shown.get(from..).and_then(|rest| rest.find("&::")).map(|at| from + at) else { break };
+        // What stands behind a member function's parameters is said of the function: `A::f() const &::{lambda()#1}`.
+        if shown.get(..at).is_some_and(|before| before.ends_with(' ')) {
+            from = at + 2;
+            continue;
+        }
         let member = &shown[at + 3..];
         let mut depth = 0;
         let end = member.find(|c: char| {
@@ -369,6 +374,18 @@ mod tests {
             ),
             ("_ZN4shop4makeIJRNS_4Cart4ItemERNS1_2IdIiEEEEEvv", "shop::make<shop::Cart::Item&, shop::Cart::Id<int>&>"),
             ("_ZN4shop3runIZNS_4openEiEUliE_EEvT_", "shop::run<shop::open(int)::{lambda(int)#1}>"),
+            ("_ZZNK4shop4openEvENKUlvE_clEv", "shop::open() const::{lambda()#1}::operator()"),
+            ("_ZZN4shop4openEvENKUlvE_clEv", "shop::open()::{lambda()#1}::operator()"),
+            ("_ZZNKR4shop4openEvENUlvE_clEv", "shop::open() const &::{lambda()#1}::operator()"),
+            ("_Z3runIZNK4shop4openEvEUliE_EvT_", "run<shop::open() const::{lambda(int)#1}>"),
+            (
+                "_ZZZNK4shop4openEvENKUlvE_clEvENKUlvE_clEv",
+                "shop::open() const::{lambda()#1}::operator()() const::{lambda()#1}::operator()",
+            ),
+            (
+                "_ZNSt17_Function_handlerIFvvEZNK4shop4openEvEUlvE_E9_M_invokeERKSt9_Any_data",
+                "std::_Function_handler<void (), shop::open() const::{lambda()#1}>::_M_invoke",
+            ),
             ("_ZN4shop4callINS_4FuncIFNS_5ErrorEmEEEEEvv", "shop::call<shop::Func<shop::Error (unsigned long)> >"),
             ("_ZN3std2io5stdio6_print17h0123456789abcde0E", "std::io::stdio::_print"),
             ("_ZN3std2io5stdio6_print17h0123456789abcde0E.llvm.77", "std::io::stdio::_print"),

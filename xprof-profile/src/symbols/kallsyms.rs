@@ -81,33 +81,65 @@ struct Lines {
 
 impl Lines {
     /// Whole lines: `ffffffff81000000 T _stext`, with `\t[module]` behind symbols of modules.
-    fn take(&mut self, text: &[u8]) {
-        for line in text.split(|&b| b == b'\n') {
-            let Some((start, rest)) = hex(line) else { continue };
-            let [b' ', letter, b' ', name @ ..] = rest else { continue };
-            // Code (T, W for weak) and data (D, B), as perf has it; `$` marks kinds of code on Arm.
-            if !matches!(letter.to_ascii_uppercase(), b'T' | b'W' | b'D' | b'B') || matches!(name, [] | [b'$', ..]) {
-                continue;
-            }
-            if matches!(letter.to_ascii_uppercase(), b'T' | b'W') {
-                self.seen = true;
-                self.shown |= start != 0;
-            }
-            if self.names.len() > MOST_NAMES {
-                return;
-            }
-            let binding = match letter {
-                b'W' => Binding::Weak,
-                b'A'..=b'Z' => Binding::Global,
-                _ => Binding::Local,
-            };
-            let at = self.names.len() as u32;
-            let in_module = name.contains(&b'[');
-            self.entries.push(Entry { start, end: start, name: at, strings: 0, binding, plt: false, in_module });
-            self.names.extend_from_slice(&name[..name.len().min(LONGEST_LINE)]);
-            self.names.push(0);
+    fn take(&mut self, mut text: &[u8]) {
+        while !text.is_empty() {
+            let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+            self.line(&text[..end]);
+            text = text.get(end + 1..).unwrap_or_default();
         }
     }
+
+    #[inline]
+    fn line(&mut self, line: &[u8]) {
+        // Every 64-bit kernel writes sixteen digits.
+        let sixteen = line.split_first_chunk().and_then(|(digits, rest)| Some((sixteen(digits)?, rest)));
+        let Some((start, rest)) = sixteen.or_else(|| hex(line)) else { return };
+        let [b' ', letter, b' ', name @ ..] = rest else { return };
+        // Code (T, W for weak) and data (D, B), as perf has it; `$` marks kinds of code on Arm.
+        let kind = letter.to_ascii_uppercase();
+        if !matches!(kind, b'T' | b'W' | b'D' | b'B') || matches!(name, [] | [b'$', ..]) {
+            return;
+        }
+        if matches!(kind, b'T' | b'W') {
+            self.seen = true;
+            self.shown |= start != 0;
+        }
+        if self.names.len() > MOST_NAMES {
+            return;
+        }
+        let binding = match letter {
+            b'W' => Binding::Weak,
+            b'A'..=b'Z' => Binding::Global,
+            _ => Binding::Local,
+        };
+        let at = self.names.len() as u32;
+        let in_module = name.ends_with(b"]");
+        self.entries.push(Entry { start, end: start, name: at, strings: 0, binding, plt: false, in_module });
+        self.names.extend_from_slice(&name[..name.len().min(LONGEST_LINE)]);
+        self.names.push(0);
+    }
+}
+
+/// A number of sixteen hexadecimal digits.
+fn sixteen(digits: &[u8; 16]) -> Option<u64> {
+    /// By byte its value as a digit, 0xff where it is none.
+    const VALUES: [u8; 256] = {
+        let mut values = [0xff; 256];
+        let mut digit = 0;
+        while digit < 16 {
+            values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+            values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+            digit += 1;
+        }
+        values
+    };
+    let (mut value, mut all) = (0, 0);
+    for &byte in digits {
+        let digit = VALUES[usize::from(byte)];
+        all |= digit;
+        value = value << 4 | u64::from(digit & 15);
+    }
+    (all < 16).then_some(value)
 }
 
 /// A hexadecimal number of 1 to 16 digits in front of something else.

@@ -87,6 +87,17 @@ impl Events {
     /// `None` for perf's own records, for an unknown id, and for a record too short to hold one.
     #[inline]
     pub fn event_of(&self, kind: u32, body: &[u8]) -> Option<u32> {
+        self.event_after(kind, body, &mut Events::first())
+    }
+
+    /// What [`Events::event_after`] begins with: the id 0, and whose it is.
+    pub(crate) fn first() -> (u64, Option<u32>) {
+        (0, Some(0))
+    }
+
+    /// [`Events::event_of`] for many records, of which those of one event come in crowds: `last` is the last id, and whose it is.
+    #[inline]
+    pub(crate) fn event_after(&self, kind: u32, body: &[u8], last: &mut (u64, Option<u32>)) -> Option<u32> {
         if kind >= record::USER_START {
             return None;
         }
@@ -101,10 +112,11 @@ impl Events {
         } else {
             return Some(0);
         };
-        match id? {
-            0 => Some(0),
-            id => self.by_id.get(&id).copied(),
+        let id = id?;
+        if id != last.0 {
+            *last = (id, if id == 0 { Some(0) } else { self.by_id.get(&id).copied() });
         }
+        last.1
     }
 
     /// Time of a record, ns; `None` when it carries none. For a record whose event is known already, ask the event's

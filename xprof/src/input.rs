@@ -1,4 +1,4 @@
-//! Opening a recording, and reading it on a thread of its own, ahead of whoever uses the records.
+//! Opening a recording, and reading and unwinding it on threads of their own, ahead of whoever uses the records.
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -110,31 +110,33 @@ pub(crate) fn unwinding(description: &mut Description, naming: &Naming, keep_reg
     Some(stage)
 }
 
-/// Reads `recording` on another thread and calls `take` with each batch, in time order, as it leaves `unwinding`.
+/// Reads `recording` on another thread and calls `take` with each batch, in time order, as it leaves `unwinding`, which has a
+/// thread of its own too.
 ///
 /// `Break` ends the reading; the end then knows what was known at the start.
 pub(crate) fn for_each_batch(
     mut recording: Recording,
-    mut unwinding: Option<Stage>,
+    unwinding: Option<Stage>,
     mut take: impl FnMut(&Batch) -> ControlFlow<()>,
 ) -> End {
     let description = recording.description().clone();
-    let (batches, received) = bounded::<Read>(AHEAD);
-    let (give_back, used) = bounded::<Batch>(AHEAD + 1);
     thread::scope(|scope| {
+        let (batches, received) = bounded(AHEAD);
+        let (give_back, used) = bounded(AHEAD + 1);
         scope.spawn(move || read_ahead(&mut recording, &batches, &used));
-        let mut unwound = Batch::default();
+        let (received, give_back) = match unwinding {
+            None => (received, give_back),
+            Some(mut stage) => {
+                let (unwound, received_unwound) = bounded(AHEAD);
+                let (give_unwound_back, used) = bounded(AHEAD + 1);
+                scope.spawn(move || unwind_ahead(&mut stage, (&received, &give_back), (&unwound, &used)));
+                (received_unwound, give_unwound_back)
+            }
+        };
         loop {
             match received.recv() {
                 Ok(Read::Batch(batch)) => {
-                    let taken = match &mut unwinding {
-                        Some(stage) => {
-                            stage.batch(&batch, &mut unwound);
-                            take(&unwound)
-                        }
-                        None => take(&batch),
-                    };
-                    if taken.is_break() {
+                    if take(&batch).is_break() {
                         drop(received);
                         return End { description, notes: Vec::new(), error: None };
                     }
@@ -145,6 +147,28 @@ pub(crate) fn for_each_batch(
             }
         }
     })
+}
+
+/// Unwinds batch after batch, until there are no more or nobody wants them.
+fn unwind_ahead(
+    stage: &mut Stage,
+    (copies, copies_back): (&Receiver<Read>, &Sender<Batch>),
+    (unwound, used): (&Sender<Read>, &Receiver<Batch>),
+) {
+    for read in copies {
+        let read = match read {
+            Read::Batch(batch) => {
+                let mut to = used.try_recv().unwrap_or_default();
+                stage.batch(&batch, &mut to);
+                let _ = copies_back.try_send(batch);
+                Read::Batch(to)
+            }
+            end => end,
+        };
+        if unwound.send(read).is_err() {
+            return;
+        }
+    }
 }
 
 fn read_ahead(recording: &mut Recording, batches: &Sender<Read>, used: &Receiver<Batch>) {

@@ -45,6 +45,7 @@ pub(crate) fn split(
     let swapped = order.swapped();
     // perf orders nothing when the first event says no time outside of samples.
     let in_time = events.list().first().is_some_and(|event| event.format.sample_id_all);
+    let mut last = Events::first();
     while let Some(rest) = bytes.get(from..)
         && let Some(head) = Head::read(rest, swapped)
     {
@@ -55,7 +56,7 @@ pub(crate) fn split(
         if head.kind >= record::USER_START {
             return (from, Stop::Control(head));
         }
-        let event = events.event_of(head.kind, body).unwrap_or(u32::MAX);
+        let event = events.event_after(head.kind, body, &mut last).unwrap_or(u32::MAX);
         let layout = events.list().get(event as usize).map(|event| &event.layout);
         let time = layout.and_then(|layout| match head.kind {
             record::SAMPLE => layout.time_of(body),

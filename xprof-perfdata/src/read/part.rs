@@ -67,7 +67,10 @@ impl Part {
         let carried = self.carry.len();
         let read = if self.unpack.is_some() { PACKED_WINDOW } else { BATCH_BYTES };
         let read = read.min(self.feed.most());
-        if bytes.len() < carried + read {
+        if bytes.capacity() < carried + read {
+            // Fresh memory has its zeros from the kernel. What is carried from one window to the next is less than a record.
+            bytes = vec![0; read + carried.max(1 << 16)];
+        } else if bytes.len() < carried + read {
             bytes.resize(carried + read, 0);
         }
         bytes[..carried].copy_from_slice(&self.carry);
@@ -77,7 +80,10 @@ impl Part {
             got.map_err(|error| Error::io(format!("read records at byte {}", self.at + carried as u64), error))?;
         let end = carried + got;
         reader.order.open_window();
-        let (from, more) = self.records(reader, &mut bytes, end);
+        let mut fill = end;
+        let (from, more) = self.records(reader, &mut bytes, end, &mut fill);
+        // A batch has room for records of other windows behind its own, without becoming longer each time.
+        bytes.truncate(fill);
         reader.order.close_window(bytes_of(bytes, &mut self.carry, from..end));
         self.newest = reader.order.newest_of_window();
         self.at = self.at.saturating_add(from as u64);
@@ -101,11 +107,10 @@ impl Part {
         }
     }
 
-    /// Adds the records in `bytes[..end]`; unpacked ones are appended behind `end`. Returns where it stopped, and
+    /// Adds the records in `bytes[..end]`; unpacked ones are appended from `fill` on. Returns where it stopped, and
     /// whether there may be more.
-    fn records(&mut self, reader: &mut Reader, bytes: &mut Vec<u8>, end: usize) -> (usize, bool) {
+    fn records(&mut self, reader: &mut Reader, bytes: &mut Vec<u8>, end: usize, fill: &mut usize) -> (usize, bool) {
         let mut from = 0;
-        let mut fill = end;
         loop {
             from += self.payload(reader, &bytes[from..end]);
             let Reader { description, order, .. } = reader;
@@ -123,7 +128,7 @@ impl Part {
                     }
                     let done = match head.kind {
                         abi::record::COMPRESSED | abi::record::COMPRESSED2 => {
-                            self.compressed(reader, head, bytes, from, &mut fill)
+                            self.compressed(reader, head, bytes, from, fill)
                         }
                         _ => self.control(reader, head, &bytes[..end], from, Offset::From(self.at)),
                     };

@@ -199,7 +199,9 @@ impl Elf {
         };
         let (how, size, data) = header.ok_or_else(|| invalid("compressed section cut short"))?;
         let size = size.min(limit);
-        let mut out = Vec::new();
+        // Growing step by step would move it again and again; what is said to be packed tighter than usual must show it.
+        const USUAL: u64 = 8;
+        let mut out = Vec::with_capacity(size.min(data.len() as u64 * USUAL) as usize);
         match how {
             ELFCOMPRESS_ZLIB => drop(flate2::read::ZlibDecoder::new(data).take(size).read_to_end(&mut out)?),
             ELFCOMPRESS_ZSTD => drop(zstd::stream::read::Decoder::new(data)?.take(size).read_to_end(&mut out)?),

@@ -48,6 +48,8 @@ pub struct Modules {
     table: FxHashMap<Vec<u8>, BuildId>,
     /// Paths of `jit-PID.dump`, by the process that mapped one.
     dumps: FxHashMap<u32, Arc<[u8]>>,
+    /// Mappings without a file, by path: programs that take memory from the kernel and give it back write most records.
+    memory: FxHashMap<Vec<u8>, ModuleId>,
 }
 
 impl Modules {
@@ -59,6 +61,7 @@ impl Modules {
             ids: FxHashMap::default(),
             table: FxHashMap::default(),
             dumps: FxHashMap::default(),
+            memory: FxHashMap::default(),
         };
         for mode in MODES {
             // perf prints [unknown] for hypervisor samples too.
@@ -196,9 +199,17 @@ impl Modules {
         let anonymous = mmap.flags & MAP_HUGETLB != 0
             || [&b"//anon"[..], b"/dev/zero", b"/anon_hugepage"].iter().any(|p| path.starts_with(p));
         let no_file = [&b"[stack"[..], b"/SYSV", b"[heap]"].iter().any(|p| path.starts_with(p));
+        // A plain MMAP record does not say whether it is executable; it is only written for what is.
+        let is_code = mmap.prot & PROT_EXEC != 0 || !mmap.v2;
+        if (anonymous || no_file)
+            && !is_code
+            && let Some(&id) = self.memory.get(path)
+        {
+            self.tell_of_dump(mmap.pid);
+            return (id, true);
+        }
         let (path, kind, short) = if anonymous || no_file {
-            // A plain MMAP record does not say whether it is executable; it is only written for what is.
-            if mmap.prot & PROT_EXEC != 0 || !mmap.v2 {
+            if is_code {
                 let short = format!("[JIT] tid {}", mmap.pid).into_bytes();
                 (
                     format!("/tmp/perf-{}.map", mmap.pid).into_bytes(),
@@ -217,7 +228,11 @@ impl Modules {
         };
         let file = if kind == ModuleKind::User { file_identity(&mmap.file) } else { Vec::new() };
         let identity = !matches!(kind, ModuleKind::User | ModuleKind::Vdso);
+        let is_memory = kind == ModuleKind::Pseudo;
         let id = self.intern(Identity { path, kind, file }, Some(mmap.pid), short, Mode::User);
+        if is_memory {
+            self.memory.insert(mmap.path.clone(), id);
+        }
         self.tell_of_dump(mmap.pid);
         (id, identity)
     }

@@ -376,6 +376,32 @@ fn rust_without_frame_pointers() {
     }
 }
 
+/// The share of whole stacks, of an optimised program of the distribution, which keeps no frame pointers: at least 95 % reach the
+/// program's `_start`. What does not are samples before it runs, in the dynamic loader: some milliseconds of a second.
+/// `benches/whole` has more programs, beside perf.
+#[test]
+fn the_stacks_of_a_distributions_program_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("perf.data");
+    // Calls between the interpreter and its libraries, of JSON, sorting with a key and regular expressions.
+    let program = "import json, re\n\
+        def work(n):\n    text = json.dumps([{'a': i, 'b': str(i)} for i in range(n)])\n    \
+        return len(re.findall(r'(\\d+)', text)) + len(sorted(json.loads(text), key=lambda one: one['b']))\n\
+        print(sum(work(2000) for _ in range(100)))";
+    let mut record = Command::new(xprof());
+    record.args(["record", "-q", "-e", "cpu-clock:u", "-F", "997", "-g", "-o"]).arg(&file);
+    stdout(record.args(["--", "/usr/bin/python3", "-I", "-c", program]).env("HOME", dir.path()));
+    let text = {
+        let mut script = Command::new(xprof());
+        stdout(script.args(["script", "--no-inline", "-F", "ip,sym,dso", "-i"]).arg(&file).env("HOME", dir.path()))
+    };
+    let stacks = text.split("\n\n").filter_map(|sample| sample.lines().rfind(|line| line.starts_with([' ', '\t'])));
+    let outermost: Vec<String> = stacks.map(name_of).collect();
+    let whole = outermost.iter().filter(|name| *name == "_start").count();
+    assert!(outermost.len() >= 100, "{} samples", outermost.len());
+    assert!(whole * 100 >= outermost.len() * 95, "{whole} of {}: {outermost:?}", outermost.len());
+}
+
 /// Copies fill the rings faster than the idle rings are looked into; mappings must come before the samples in them all the same.
 #[test]
 fn mappings_go_before_the_samples_of_a_storm() {

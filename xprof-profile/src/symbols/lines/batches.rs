@@ -30,7 +30,7 @@ type Wanted = (Option<usize>, usize);
 /// The lines at file offsets.
 pub(super) fn lines(debug: &Debug<'_>, offsets: &[u64]) -> Vec<Vec<Line>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    within(debug, offsets, Limits { held: 48 << 20, worth: 2 << 20, threads })
+    within(debug, offsets, Limits { held: 48 << 20, worth: 512 << 10, threads })
 }
 
 fn within(debug: &Debug<'_>, offsets: &[u64], limits: Limits) -> Vec<Vec<Line>> {

@@ -498,15 +498,15 @@ fn page(ask: &Ask, name: &str, empty: bool) -> Page {
             }
             Page::Flame(if empty { Graph::default() } else { graph })
         }
-        Ask::Code { .. } => {
-            let lines = if empty { Vec::new() } else { vec![(50.0, name.to_owned()); 30] };
+        Ask::Code { view, .. } => {
+            let lines = if empty { Vec::new() } else { vec![(50.0, format!("{view:?} {name}")); 30] };
             Page::Code(lines)
         }
     }
 }
 
 /// Every screen by the keys that lead to it, and text that it shows where there is room.
-const SCREENS: [(&str, &str, &str); 14] = [
+const SCREENS: [(&str, &str, &str); 15] = [
     ("table", "", "Children"),
     ("filter prompt", "/na", "/na"),
     ("filtered", "/nothing has this\n", "no row has this in it"),
@@ -518,8 +518,9 @@ const SCREENS: [(&str, &str, &str); 14] = [
     ("without inlined", "\nI", "without functions"),
     ("flame graph", "f", "all"),
     ("flame graph upside down", "fi", "all"),
-    ("instructions", "a", "50.00"),
-    ("instructions and source", "av", "50.00"),
+    ("instructions", "a", "Assembly 50.00"),
+    ("instructions and source", "av", "Both 50.00"),
+    ("source alone", "avv", "Source 50.00"),
     ("help", "?", "choose a row"),
 ];
 

@@ -35,8 +35,6 @@ const MOST_BYTES: usize = 40 << 20;
 pub(crate) const UNDER_WAY: usize = 1024;
 /// Bytes of one message, at most (a record is at most 64 KiB).
 pub(crate) const MESSAGE_BYTES: usize = 1 << 20;
-/// Niceness of a worker thread that may not run at once (calls of Linux that take a process take a thread, and none is the caller).
-const NICE: i32 = -10;
 /// How often the list of online CPUs is looked at.
 const CPU_CHECK: Duration = Duration::from_secs(1);
 
@@ -131,10 +129,8 @@ impl Worker {
     /// Runs until the session stops; the CPUs that went away.
     pub(crate) fn run(mut self) -> Vec<u32> {
         // A worker that comes late loses samples, and takes little time: it copies what is there, and waits when 40 MiB are under
-        // way. Without the right to it, it goes on as it is.
-        if limits::run_at_once().is_err() {
-            let _ = rustix::process::setpriority_process(None, NICE);
-        }
+        // way.
+        limits::hurry();
         let mut gone = Vec::new();
         let _: Result<(), Over> = self.work(&mut gone);
         gone

@@ -4,12 +4,22 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Lets the calling thread run before all threads of normal priority whenever it has something to do (`SCHED_FIFO`, the lowest of
-/// its priorities, not inherited by what it starts).
+/// Niceness of a thread that may not run at once (calls of Linux that take a process take a thread, and none is the caller).
+const NICE: i32 = -10;
+
+/// Lets the calling thread run before all threads of normal priority whenever it has something to do, or at least before most of them
+/// where that is not allowed; where not even that is, it goes on as it is.
+pub fn hurry() {
+    if run_at_once().is_err() {
+        let _ = rustix::process::setpriority_process(None, NICE);
+    }
+}
+
+/// `SCHED_FIFO`, the lowest of its priorities, for the calling thread, not inherited by what it starts.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_NICE` (or `ulimit -r`), and where real time is divided among control groups.
-pub fn run_at_once() -> io::Result<()> {
+fn run_at_once() -> io::Result<()> {
     /// `SCHED_RESET_ON_FORK` (`include/uapi/linux/sched.h`).
     const RESET_ON_FORK: libc::c_int = 0x4000_0000;
     let priority: libc::c_int = 1;

@@ -13,8 +13,8 @@ use xprof_perfdata::domain::{TRACE_ERROR_FACT, WAITED_FACT, WALL_FACT};
 use super::following::Following;
 use super::{LAST, MESSAGE_BYTES, UNDER_WAY};
 use crate::machine::Machine;
-use crate::sys::{clock, limits};
 use crate::sys::xen::Holder;
+use crate::sys::{clock, limits};
 use crate::xen::frames::FrameCache;
 use crate::xen::guest_form::GuestForm;
 use crate::xen::host::Host;
@@ -81,6 +81,13 @@ pub(super) struct Traced {
 /// Time that this thread has had a CPU.
 fn own_time() -> Duration {
     Duration::from_nanos(clock::now(clock::THREAD_CPUTIME).unwrap_or(0))
+}
+
+/// The mean cost of ticks after one more. One slow tick (everything mapped anew) is none to slow down for, so that none counts for
+/// more than four times what fits in the budget, or than the mean.
+fn mean(mean: Duration, cost: Duration, interval: Duration) -> Duration {
+    let most = 4 * mean.max(interval / BUDGET);
+    (mean * 7 + cost.min(most)) / 8
 }
 
 /// The receiver is gone.
@@ -196,9 +203,8 @@ impl Sampler {
                     }
                     Err(_) => {}
                 }
-                // A mean over the last few ticks: one slow tick (everything mapped anew) is none to slow down for. Time in which
-                // others had this CPU is none of the sampler's.
-                cost = (cost * 7 + own_time().saturating_sub(spent)) / 8;
+                // Time in which others had this CPU is none of the sampler's.
+                cost = mean(cost, own_time().saturating_sub(spent), self.interval);
                 let step = self.interval.max(cost * BUDGET);
                 if !slowed && step > self.interval.mul_f64(1.1) && self.control.ticks.load(Ordering::Relaxed) > 16 {
                     slowed = true;
@@ -282,5 +288,24 @@ impl Sampler {
                 None => std::thread::sleep(wait),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A recording of 10 s had five ticks, as the first had mapped everything in two seconds.
+    #[test]
+    fn one_slow_tick_is_none_to_slow_down_for_and_slow_ticks_are() {
+        let (interval, fast, slow) = (Duration::from_millis(10), Duration::from_micros(500), Duration::from_secs(2));
+        let step = |mean: Duration| interval.max(mean * BUDGET);
+        let first = mean(Duration::ZERO, slow, interval);
+        assert_eq!(step(first), interval);
+        let then = (0..100).fold(first, |known, _| mean(known, fast, interval));
+        assert_eq!(step(mean(then, slow, interval)), interval);
+        let all = (0..100).fold(first, |known, _| mean(known, slow, interval));
+        assert!(all > slow * 99 / 100 && all <= slow, "{all:?}");
+        assert_eq!(step(all), all * BUDGET);
     }
 }

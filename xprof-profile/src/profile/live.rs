@@ -347,13 +347,17 @@ impl Live {
                 heaviest.select_nth_unstable_by_key(most, |(_, part)| std::cmp::Reverse(weight(part)));
                 heaviest.truncate(most);
             }
+            // In the order of a report's rows. Sums are put in order, which are small, and rows are made once.
+            let values = |at: usize| live.table.rows.get(at).map(|row| &row.values);
+            let second = |part: &Part| if self.has_children { part.period } else { part.samples };
+            heaviest.sort_unstable_by(|(a, x), (b, y)| {
+                (weight(y), second(y)).cmp(&(weight(x), second(x))).then_with(|| values(*a).cmp(&values(*b)))
+            });
             let with_trail = |(at, Part { samples, period, children }): (usize, Part)| {
                 let row = Row { samples, period, children, ..live.table.rows.get(at)?.clone() };
                 Some((row, live.trails.get(at)?.parts.iter().map(weight).collect()))
             };
-            let mut rows: Vec<(Row, Vec<u64>)> = heaviest.into_iter().filter_map(with_trail).collect();
-            rows.sort_by(|(a, _), (b, _)| Row::by_weight(a, b, self.has_children));
-            let (rows, of_rows) = rows.into_iter().unzip();
+            let (rows, of_rows): (Vec<Row>, Vec<Vec<u64>>) = heaviest.into_iter().filter_map(with_trail).unzip();
             trails.push(of_rows);
             let total = live.totals.sum(window).unwrap_or_default();
             let lost = self.builder.lost.get(index).copied().map_or(0, LostCount::count);

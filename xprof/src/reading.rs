@@ -5,14 +5,12 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::bail;
-use xprof_perfdata::abi::{record, sample};
+use xprof_perfdata::abi::sample;
 use xprof_perfdata::events::Events;
 use xprof_perfdata::header::Description;
-use xprof_perfdata::order::RawRecord;
 use xprof_perfdata::read::Recording;
 use xprof_profile::profile::{Builder, Filter, Key};
 use xprof_profile::symbols::Symbolizer;
-use xprof_profile::timeline::Mode;
 use xprof_profile::unwind::Stage;
 
 use crate::naming::Naming;
@@ -177,24 +175,19 @@ pub(crate) fn fill(
     notes: &mut Vec<String>,
 ) -> (Builder, Description) {
     let end = input::for_each_batch(recording, unwinding, |batch| {
-        if names.is_some()
-            && batch.iter().any(|record| is_of_kernel(&record))
+        builder.batch(batch, events);
+        if builder.has_kernel()
             && let Some(names) = names.take()
         {
             // Without a thread they are read when they are wanted.
             let _ = thread::Builder::new().spawn(move || names.read_kernel());
         }
-        builder.batch(batch, events);
         ControlFlow::Continue(())
     });
     notes.extend(end.notes.iter().map(input::explain));
     notes.extend(end.error.map(|error| format!("reading stopped early: {error}")));
     builder.add_build_ids(&end.description.features.build_ids);
     (builder, end.description)
-}
-
-fn is_of_kernel(record: &RawRecord<'_>) -> bool {
-    record.kind == record::SAMPLE && Mode::of(record.misc) == Mode::Kernel
 }
 
 /// What is said of damaged records.

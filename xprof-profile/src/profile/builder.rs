@@ -87,6 +87,7 @@ pub struct Builder {
     /// Records that could not be decoded.
     pub(super) damaged: u64,
     running: [Running; RUNNING],
+    has_kernel: bool,
     /// By event: whether nothing but its stack decides where a sample belongs; where that is known.
     is_plain: Vec<Option<bool>>,
     /// The samples one by one, where somebody asks when they were taken.
@@ -128,6 +129,7 @@ impl Builder {
             damaged: 0,
             times: None,
             running: [Running::default(); RUNNING],
+            has_kernel: false,
             is_plain: Vec::new(),
             unnamed_as_one: false,
         }
@@ -159,6 +161,11 @@ impl Builder {
         for record in batch.iter() {
             self.record(&record, events);
         }
+    }
+
+    /// Whether a sample of the host's kernel has come.
+    pub fn has_kernel(&self) -> bool {
+        self.has_kernel
     }
 
     /// Takes the next record in time order. A damaged record is counted and left out.
@@ -217,6 +224,7 @@ impl Builder {
         if !is_taken && self.books.is_none() {
             return;
         }
+        self.has_kernel |= Mode::of(raw.misc) == Mode::Kernel;
         let who = self.who(raw, &view);
         let domains = &self.filter.domains;
         let is_taken = is_taken && (domains.is_empty() || self.origins.is_one_of(who.origin, domains));

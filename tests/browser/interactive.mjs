@@ -37,6 +37,6 @@ for (const file of process.argv.slice(3)) {
   }
   const [a, b] = [least(ours), least(bare)];
   console.log(`${file}: ${statSync(`${dir}/${file}`).size} bytes, ${a.frames} frames: loaded and searched in ${a.wall.toFixed(3)} s, ${a.used.toFixed(3)} s of its thread, ${(a.used / b.used).toFixed(2)} times the bare picture`);
-  assert.ok(a.frames > 1000 && b.used > 0 && a.used <= 2 * b.used, JSON.stringify([a, b]));
+  assert.ok(a.frames > 1000 && b.used > 0 && a.used <= 3 * b.used, JSON.stringify([a, b]));
 }
 await browser.close();

@@ -228,4 +228,14 @@ fn counters_of_the_whole_host_get_their_domains_from_the_trace() {
         truth["httpd"] + truth["db"]
     );
     assert!(text.contains(&line), "{text}");
+    // A domain that the recording does not have is a mistake, and no empty report.
+    for option in
+        [["--domain", "simulated3"], ["--guest-exe", "simulated3=/bin/sh"], ["--guest-kallsyms", "77=/proc/kallsyms"]]
+    {
+        let refused = at(home, xprof()).args(["report", "-i", "a.data", "--stdio"]).args(option).output().unwrap();
+        let domain = option[1].split('=').next().unwrap();
+        let wanted = format!("{} {domain}: there is no domain of this id, name or UUID in the recording", option[0]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(&wanted), "{said}");
+    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 use xprof_perfdata::header::Description;
+use xprof_profile::profile::HOST;
 use xprof_profile::supply::OfGuest;
 
 /// `DOM=FILE`.
@@ -70,6 +71,20 @@ fn machines(description: &Description, text: &str) -> Vec<u32> {
     meant.chain(text.parse()).collect()
 }
 
+/// Refuses a domain that a recording of domains does not have.
+///
+/// # Errors
+/// With the option that names it.
+pub(crate) fn known(description: &Description, option: &str, text: &str) -> anyhow::Result<()> {
+    let Some(domains) = &description.features.domains else { return Ok(()) };
+    let machines = machines(description, text);
+    anyhow::ensure!(
+        text == HOST || machines.iter().any(|id| domains.list.iter().any(|domain| domain.id == *id)),
+        "{option} {text}: there is no domain of this id, name or UUID in the recording; those that are: xprof report -s domain"
+    );
+    Ok(())
+}
+
 impl GuestOptions {
     /// The files by machine.
     pub(crate) fn files(&self, description: &Description) -> FxHashMap<u32, GuestFiles> {
@@ -85,6 +100,22 @@ impl GuestOptions {
         add(&self.guest_vmlinux, |files, file| files.vmlinux = Some(file));
         add(&self.guest_exe, |files, file| files.program = Some(file));
         files
+    }
+
+    /// Refuses files of domains that the recording does not have.
+    ///
+    /// # Errors
+    /// With the option that names one.
+    pub(crate) fn check(&self, description: &Description) -> anyhow::Result<()> {
+        let lists = [
+            ("--guest-kallsyms", &self.guest_kallsyms),
+            ("--guest-vmlinux", &self.guest_vmlinux),
+            ("--guest-exe", &self.guest_exe),
+        ];
+        lists
+            .iter()
+            .flat_map(|(option, list)| list.iter().map(move |given| (option, given)))
+            .try_for_each(|(option, given)| known(description, option, &given.domain))
     }
 
     /// The path of the one program of each machine that has been given one.

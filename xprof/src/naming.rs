@@ -52,6 +52,14 @@ impl Naming {
         naming
     }
 
+    /// Refuses files of domains that the recording does not have.
+    ///
+    /// # Errors
+    /// With the option that names one.
+    pub(crate) fn check(&self, description: &Description) -> anyhow::Result<()> {
+        self.guests.check(description)
+    }
+
     /// Guests that run one program each: its path by the guest's machine.
     pub(crate) fn guest_programs(&self, description: &Description) -> FxHashMap<u32, Vec<u8>> {
         self.guests.programs(description)

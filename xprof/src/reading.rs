@@ -14,7 +14,7 @@ use xprof_profile::symbols::Symbolizer;
 use xprof_profile::unwind::Stage;
 
 use crate::naming::Naming;
-use crate::{facts, input, time};
+use crate::{facts, guest_files, input, time};
 
 /// The options that every view has.
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,7 @@ impl Reading {
     /// Which samples of a recording.
     pub(crate) fn filter(&self, description: &Description) -> anyhow::Result<Filter> {
         let (filter, span) = (&self.filter, description.features.sample_time);
+        filter.domain.iter().try_for_each(|text| guest_files::known(description, "--domain", text))?;
         Ok(Filter {
             times: self.time.as_deref().map(|text| time::parse(text, span)).transpose()?.unwrap_or_default(),
             pids: filter.pid.clone(),
@@ -49,6 +50,7 @@ impl Reading {
     pub(crate) fn open<'a>(&'a self, path: &'a Path) -> anyhow::Result<Opened<'a>> {
         let recording = input::open(path)?;
         let mut description = recording.description().clone();
+        self.naming.check(&description)?;
         let unwinding = input::unwinding(&mut description, &self.naming, false);
         Ok(Opened { reading: self, path, recording, unwinding, description, times: false })
     }

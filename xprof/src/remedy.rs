@@ -286,7 +286,10 @@ fn needs_pmu(machine: &Machine, event: &str) -> bool {
 /// Xen's doors.
 fn of_xen(machine: &Machine, error: &XenError) -> Option<Advice> {
     match error {
-        XenError::NotXen => advice("there are no domains here; this machine itself can be recorded", "xprof record -a"),
+        XenError::NotXen => advice(
+            "there are no domains here; this machine itself can be recorded and counted",
+            "xprof record -a   (or: xprof stat -a)",
+        ),
         XenError::NotDom0 => advice(
             "Xen answers such questions to dom0 alone; this guest can record itself",
             "in dom0: xprof record --all-domains   (here: xprof record -a)",

@@ -387,7 +387,7 @@ impl Origins {
 }
 
 /// What the machine that recorded is called where there are no domains.
-const HOST: &str = "host";
+pub const HOST: &str = "host";
 
 impl Seen {
     /// All of it, ns.

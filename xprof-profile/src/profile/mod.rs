@@ -36,7 +36,7 @@ pub use activity::Activity;
 pub use builder::{Builder, has_domains};
 pub(crate) use chain::CALLS;
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
-pub use domains::{DomainTime, HostTime, Seen, TraceFacts, VcpuStates};
+pub use domains::{DomainTime, HOST, HostTime, Seen, TraceFacts, VcpuStates};
 pub use filter::{Filter, TimeRange};
 pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use functions::{Function, Functions, Heat};

@@ -138,6 +138,7 @@ pub(crate) fn run(mut recording: Recording, global: &Global) -> anyhow::Result<E
         enable_at: recording.run.enable_after.and_then(|d| now.checked_add(d)),
         file_since: now,
         interrupted: false,
+        failed: false,
     };
     notes.drain(..).for_each(|note| run.say(&note));
     let end = run.until_end();
@@ -174,6 +175,8 @@ struct Run {
     file_since: Instant,
     /// Ctrl-C was pressed, and the command has it too.
     interrupted: bool,
+    /// Part of the recording is missing, which the exit status says.
+    failed: bool,
 }
 
 impl Run {
@@ -229,7 +232,11 @@ impl Run {
             Message::Note(note) => self.say(&note),
             Message::Domain(domain) => self.sink.domain(*domain),
             Message::Facts(facts) => self.sink.facts(facts),
-            Message::Failed(error) => self.say(&error.to_string()),
+            // Not for -q to leave out: part of what was asked for is missing.
+            Message::Failed(error) => {
+                self.failed = true;
+                eprintln!("xprof: {error}");
+            }
             // The command's own end is awaited: it has the exit status.
             Message::TargetsGone if matches!(self.target, Target::Command(_)) => {}
             Message::TargetsGone => return Ok(Some(End::TargetsGone)),
@@ -416,7 +423,8 @@ impl Run {
             eprintln!("{}", summary(&totals, seconds, path.as_deref()));
         }
         // A command that we ended ourselves, as we were asked to, has not failed.
-        Ok(ExitCode::from(if matches!(end, End::Asked) { 0 } else { own.unwrap_or(0) }))
+        let own = if matches!(end, End::Asked) { 0 } else { own.unwrap_or(0) };
+        Ok(ExitCode::from(if own == 0 { u8::from(self.failed) } else { own }))
     }
 
     /// What is left in the channels after the session has stopped.

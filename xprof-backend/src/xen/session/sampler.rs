@@ -166,7 +166,8 @@ impl Sampler {
             let paused = self.control.paused.load(Ordering::Acquire);
             let (started, spent) = (Instant::now(), own_time());
             let full = out.len() >= UNDER_WAY && !stop;
-            if full && started >= next_tick {
+            // Nobody takes what there is, for so long that a message is full too.
+            if full && self.bytes.len() >= MESSAGE_BYTES && started >= next_tick {
                 self.control.missed.fetch_add(1, Ordering::Relaxed);
                 next_tick = started + self.interval;
             } else if (started >= next_tick || stop) && !paused {

@@ -199,6 +199,55 @@ fn the_simulated_machine_has_a_live_flame_graph() {
 }
 
 /// Live or of a file, by a key and by an option.
+/// The lane of this name on a screen.
+fn lane<'a>(screen: &'a str, name: &str) -> &'a str {
+    screen.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in:\n{screen}"))
+}
+
+/// The simulated machine gives each domain a millisecond in turn: so wide that one sees it.
+#[test]
+fn what_vcpus_did_when_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut record = Command::new(xprof());
+    record.current_dir(&dir).args(["record", "-q", "--backend", "simulated:seconds=0.1", "--source", "vpmu"]);
+    stdout(record.args(["-c", "50000", "-o", "t.data"]));
+    for (environment, runs, waits) in [("LC_ALL=C.UTF-8", '█', '▒'), ("LC_ALL=C TERM=vt100", '#', 'w')] {
+        let terminal = Terminal::start(dir.path(), environment, "report --tui -i t.data");
+        terminal.until("table", |screen| screen.contains("Domain-0"));
+        let whole = terminal.press("t", "timeline of vcpu-states by vCPU  0.000 to 0.1");
+        let lanes =
+            whole.lines().filter(|line| line.contains(" vCPU ") && line.ends_with('%') && !line.contains(" s  "));
+        assert_eq!(lanes.count(), 6, "{whole}");
+        assert!(whole.is_ascii() || waits != 'w', "{whole}");
+        assert!(lane(&whole, "simulated1 vCPU 0").ends_with("33.5%  66.5%"), "{whole}");
+        terminal.press("+", "a step is 1.");
+        terminal.press("+", " us");
+        terminal.press("+", "a step is 2");
+        let near = terminal.press("+", "a step is 1");
+        for name in ["simulated1 vCPU 0", "simulated2 vCPU 1"] {
+            // A third of the time, in turns of a millisecond: some eight columns.
+            let steps = lane(&near, name);
+            let turn: String = std::iter::repeat_n(runs, 5).collect();
+            assert!(steps.contains(&turn) && steps.contains(waits), "{near}");
+        }
+        let samples = terminal.press("e", "timeline of cycles by vCPU");
+        assert!(!samples.contains("0.000 to"), "the same time is looked at: {samples}");
+        terminal.press("v", "timeline of cycles by CPU");
+        terminal.press("Escape", "0.000 to");
+        terminal.press("Escape", "t timeline");
+        terminal.tmux(&["send-keys", "q"]);
+        assert_eq!(terminal.ended(), "0");
+    }
+    let terminal = Terminal::start(dir.path(), "LC_ALL=C.UTF-8", "top --backend simulated:seconds=600,pace=1");
+    terminal.until("table", |screen| screen.contains("compare"));
+    let live = terminal.press("t", "timeline of cycles by program");
+    terminal.until("programs", |screen| ["db", "httpd", "logger", "spin"].iter().all(|of| screen.contains(of)));
+    assert!(!live.contains("farther"), "{live}");
+    terminal.press("+", "a recording can be zoomed");
+    terminal.tmux(&["send-keys", "q"]);
+    assert_eq!(terminal.ended(), "0");
+}
+
 #[test]
 fn functions_compiled_into_others() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,10 +11,12 @@ mod help;
 mod keys;
 mod paint;
 mod table;
+mod timeline;
 
-use xprof_profile::profile::{Calls, Key as Column, Profile, RowOf, Value};
+use xprof_profile::profile::{Calls, Cut, Key as Column, Lanes, Profile, RowOf, Value};
 
 pub use keys::{Action, Key};
+pub use timeline::LanesOf;
 
 use crate::annotate::View;
 use crate::flame::Graph;
@@ -22,6 +24,7 @@ use calls::CallsScreen;
 use code::CodeScreen;
 use flame::FlameScreen;
 use table::{Grouping, TableScreen};
+use timeline::TimelineScreen;
 
 /// What is there to be shown, and how the terminal can show it.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +99,15 @@ pub enum Ask {
         /// Instructions, source lines, or both.
         view: View,
     },
+    /// What was done when.
+    Timeline {
+        /// Index of the event.
+        event: usize,
+        /// What lanes are of.
+        of: LanesOf,
+        /// Which part of the time, in how many steps; samples that come are not cut.
+        cut: Cut,
+    },
 }
 
 /// The answer to an [`Ask`].
@@ -114,6 +126,8 @@ pub enum Page {
     Flame(Graph),
     /// Lines, each with its share of the function's samples, percent.
     Code(Vec<(f64, String)>),
+    /// Lanes, and why there are none.
+    Timeline(Lanes, String),
 }
 
 /// One screen; others lie below it.
@@ -123,6 +137,7 @@ enum Screen {
     Calls(CallsScreen),
     Flame(FlameScreen),
     Code(CodeScreen),
+    Timeline(TimelineScreen),
 }
 
 /// Everything that the screens know.
@@ -172,6 +187,9 @@ impl State {
             Some(Screen::Code(code)) => {
                 Ask::Code { dso: code.dso.clone(), symbol: code.symbol.clone(), view: code.view }
             }
+            Some(Screen::Timeline(timeline)) => {
+                Ask::Timeline { event: timeline.event, of: timeline.of, cut: timeline.cut() }
+            }
             Some(Screen::Table(table)) => {
                 Ask::Table { keys: table.grouping.keys(&self.able), within: table.within.clone() }
             }
@@ -189,6 +207,7 @@ impl State {
             (Some(Screen::Calls(calls)), Page::Calls(page)) => calls.take(page),
             (Some(Screen::Flame(flame)), Page::Flame(graph)) => flame.take(graph),
             (Some(Screen::Code(code)), Page::Code(lines)) => code.take(lines),
+            (Some(Screen::Timeline(timeline)), Page::Timeline(lanes, why)) => timeline.take(lanes, why),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! The pages of the screens, made of a view of a profile.
 
-use xprof_profile::profile::{Key, View, has_domains};
+use xprof_profile::profile::{Cut, Key, Lanes, Stacks, View, has_domains};
 use xprof_profile::symbols::Symbolizer;
 use xprof_ui::annotate;
 use xprof_ui::flame::Graph;
@@ -9,6 +9,7 @@ use xprof_ui::screen::{Ask, Page, Status};
 use crate::commands::annotate::{annotate as lay, locate};
 use crate::reading::{Filled, Opened, damage};
 use crate::screen::{Desk, News, Request};
+use crate::stacks::untimed;
 use crate::terminal;
 
 /// What the samples have.
@@ -21,8 +22,10 @@ pub(crate) struct Has {
 }
 
 /// Reads a recording and makes pages of it, until nobody looks any more.
-pub(crate) fn of_recording(
-    opened: Opened<'_>,
+/// `again`: opens the recording once more.
+pub(crate) fn of_recording<'a>(
+    opened: Opened<'a>,
+    again: &dyn Fn() -> anyhow::Result<Opened<'a>>,
     (keys, children): (&[Key], bool),
     title: &str,
     desk: &Desk,
@@ -41,6 +44,7 @@ pub(crate) fn of_recording(
     tell(&|status| status.doing = "looking up names".into());
     let mut named = builder.name(&events, &symbolizer);
     let mut inlined = false;
+    let mut timed: Option<Timed> = None;
     for (nth, request) in desk.requests.iter().enumerate() {
         // Only the newest is still wanted.
         let Some(Request::Show(ask)) = std::iter::once(request).chain(desk.requests.try_iter()).last() else {
@@ -51,7 +55,14 @@ pub(crate) fn of_recording(
             tell(&|status| status.doing = "looking up functions that were compiled into others".into());
             named.inline(&symbolizer);
         }
-        let page = page(&named.view(), &ask, has, &symbolizer);
+        if timed.is_none() && matches!(ask, Ask::Timeline { .. }) {
+            tell(&|status| status.doing = "reading when samples were taken".into());
+            timed = Some(Timed::read(again, has));
+        }
+        let page = match (&ask, &timed) {
+            (Ask::Timeline { event, of, cut }, Some(timed)) => timed.page(*event, &of.keys(has.domains), *cut),
+            _ => page(&named.view(), &ask, has, &symbolizer),
+        };
         if let (0, Page::Table { profile, .. }) = (nth, &page) {
             notes.extend(damage(profile.damaged));
             notes.extend(profile.unnamed.first().map(|u| format!("{} samples without names: {}", u.samples, u.advice)));
@@ -65,6 +76,38 @@ pub(crate) fn of_recording(
         tell(&|status| status.doing.clear());
     }
     Ok(())
+}
+
+/// The samples one by one, for timelines. Nobody else wants their times, which take 24 bytes each: so the recording is read once more for the first timeline.
+struct Timed {
+    stacks: Option<Stacks>,
+    /// What is missing.
+    why: String,
+}
+
+impl Timed {
+    fn read<'a>(again: &dyn Fn() -> anyhow::Result<Opened<'a>>, has: Has) -> Timed {
+        let read = || {
+            let mut opened = again()?;
+            opened.times = true;
+            let domain: &[Key] = if has.domains { &[Key::Domain, Key::Vcpu] } else { &[] };
+            let keys = [domain, &[Key::Cpu, Key::Comm, Key::Symbol]].concat();
+            let Filled { mut builder, symbolizer, events, .. } = opened.fill(&keys, false, &mut Vec::new())?;
+            Ok(builder.stacks(&events, &symbolizer, false))
+        };
+        match read() {
+            Ok(stacks) => Timed { why: untimed(stacks.untimed).unwrap_or_default(), stacks: Some(stacks) },
+            Err(error) => {
+                let error: anyhow::Error = error;
+                Timed { stacks: None, why: format!("{error:#}") }
+            }
+        }
+    }
+
+    fn page(&self, event: usize, by: &[Key], cut: Cut) -> Page {
+        let of = |stacks: &Stacks| Some(stacks.lanes(stacks.events.get(event)?, by, cut));
+        Page::Timeline(self.stacks.as_ref().and_then(of).unwrap_or_default(), self.why.clone())
+    }
 }
 
 /// Whether an ask is of functions that were compiled into others, too.
@@ -87,6 +130,8 @@ pub(crate) fn page(view: &View<'_>, ask: &Ask, has: Has, symbolizer: &Symbolizer
             let event = stacks.events.get(*event);
             Page::Flame(event.map_or_else(Graph::default, |event| Graph::new(&stacks, event, None)))
         }
+        // Of times a view knows nothing.
+        Ask::Timeline { .. } => Page::Timeline(Lanes::default(), String::new()),
         Ask::Code { dso, symbol, view: of } => {
             let mut annotated = lay(view.functions(dso, symbol), symbolizer, 0.0);
             let mut notes = Vec::new();

@@ -176,6 +176,10 @@ fn run(
             terminal.draw(|frame| state.draw(frame.buffer_mut())).context("cannot draw on the terminal")?;
             pace.drew(Instant::now());
             wait = IDLE;
+            // How wide the terminal is decides what some screens want.
+            if asked != Some(state.ask()) {
+                continue;
+            }
         }
         select! {
             recv(inputs) -> input => {

@@ -8,7 +8,6 @@
 //! `--no-branch-stack`; otherwise it counts branches); a sample taken while a task dies, for which the kernel has no pid
 //! left (-1), belongs to the process of its thread; symbols differ for the causes listed in [`crate::symbols`].
 
-mod activity;
 mod books;
 mod builder;
 mod cells;
@@ -32,7 +31,6 @@ mod tree;
 mod view;
 mod waits;
 
-pub use activity::Activity;
 pub use builder::{Builder, has_domains};
 pub(crate) use chain::CALLS;
 pub use chain::{FrameAddr, LinkRegister, UnknownMarker, walk};
@@ -41,7 +39,7 @@ pub use filter::{Filter, TimeRange};
 pub use frames::{FrameId, Frames, StackId, chain_hash};
 pub use functions::{Function, Functions, Heat};
 pub use key::{Key, UnknownKey, Value};
-pub use lanes::{Lane, Lanes};
+pub use lanes::{Cut, Lane, Lanes, Steps};
 pub use live::{Live, SLICES, Snapshot};
 pub use located::{Located, LocatedFrame, Mapping};
 pub use names::{FunctionAt, FunctionId, FunctionName, Read, Unread};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use xprof_profile::profile::{EventStacks, Key, Stacks, Value};
+use xprof_profile::profile::{Cut, EventStacks, Key, Stacks, Steps, Value};
 
 use crate::flame::Xml;
 
@@ -16,8 +16,12 @@ const MOST_ROWS: usize = 64;
 
 /// Draws the activity of an event by a key; nothing where there is none. `before` stands before a value.
 pub(super) fn table(stacks: &Stacks, event: &EventStacks, key: Key, before: &str, out: &mut String) {
-    let activity = stacks.activity(event, key, STEPS);
-    let whole: u64 = activity.rows.iter().flat_map(|(_, steps)| steps).sum();
+    let activity = stacks.lanes(event, &[key], Cut { steps: STEPS, window: None });
+    let counts = activity.rows.iter().filter_map(|lane| match (&lane.of[..], &lane.steps) {
+        ([value], Steps::Samples(steps)) => Some((value, steps)),
+        _ => None,
+    });
+    let whole: u64 = counts.clone().flat_map(|(_, steps)| steps).sum();
     if whole == 0 {
         return;
     }
@@ -26,8 +30,7 @@ pub(super) fn table(stacks: &Stacks, event: &EventStacks, key: Key, before: &str
         Value::Number(..0) => format!("{before}not recorded"),
         value => format!("{before}{value}"),
     };
-    let mut rows: Vec<(String, Vec<u64>)> =
-        activity.rows.iter().map(|(value, steps)| (name(value), steps.clone())).collect();
+    let mut rows: Vec<(String, Vec<u64>)> = counts.map(|(value, steps)| (name(value), steps.clone())).collect();
     if rows.len() > MOST_ROWS {
         let mut sums: Vec<u64> = rows.iter().map(|(_, steps)| sum(steps)).collect();
         sums.sort_unstable_by(|a, b| b.cmp(a));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use xprof_perfdata::domain::RunState;
-use xprof_profile::profile::{EventStacks, Lane, Stacks};
+use xprof_profile::profile::{Cut, EventStacks, Key, Stacks, Steps, Value};
 
 use crate::flame::Xml;
 
@@ -16,17 +16,21 @@ const MOST: usize = 64;
 
 /// Draws the lanes of an event; nothing where there are none.
 pub(super) fn table(stacks: &Stacks, event: &EventStacks, out: &mut String) {
-    let lanes = stacks.lanes(event, STEPS);
-    if lanes.rows.is_empty() {
+    let lanes = stacks.lanes(event, &[Key::Domain, Key::Vcpu], Cut { steps: STEPS, window: None });
+    let of = |steps: &[[u64; 4]], state: RunState| steps.iter().map(|step| step[state as usize]).sum::<u64>();
+    let states = lanes.rows.iter().filter_map(|lane| match &lane.steps {
+        Steps::States(steps) => Some((&lane.of[..], &steps[..])),
+        Steps::Samples(_) => None,
+    });
+    let mut rows: Vec<(&[Value], &[[u64; 4]])> = states.collect();
+    if rows.is_empty() {
         return;
     }
-    let of = |steps: &[[u64; 4]], state: RunState| steps.iter().map(|step| step[state as usize]).sum::<u64>();
-    let mut rows: Vec<_> = lanes.rows.iter().collect();
     let left_out = rows.len().saturating_sub(MOST);
     if left_out > 0 {
-        rows.sort_by_key(|lane| std::cmp::Reverse(of(&lane.steps, RunState::Runnable)));
+        rows.sort_by_key(|(_, steps)| std::cmp::Reverse(of(steps, RunState::Runnable)));
         rows.truncate(MOST);
-        rows.sort_by(|a, b| (&a.domain, &a.vcpu).cmp(&(&b.domain, &b.vcpu)));
+        rows.sort_by_key(|(values, _)| *values);
     }
     let more = if left_out > 0 { format!(" {left_out} more waited less.") } else { String::new() };
     let _ = write!(
@@ -39,7 +43,8 @@ pub(super) fn table(stacks: &Stacks, event: &EventStacks, out: &mut String) {
         lanes.step as f64 / 1e6,
         more,
     );
-    for Lane { domain, vcpu, steps } in rows {
+    for (values, steps) in rows {
+        let [domain, vcpu] = values else { continue };
         let name = Xml(&format!("{domain} vCPU {vcpu}")).to_string();
         let all = steps.iter().flatten().sum::<u64>().max(1);
         let share = |state| of(steps, state) as f64 * 100.0 / all as f64;

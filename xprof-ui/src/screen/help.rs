@@ -7,18 +7,20 @@ use super::paint::Paint;
 use super::{Able, Screen, State};
 
 /// Keys and what they do; those of `top` alone are marked.
-const KEYS: [(&str, &str, bool); 18] = [
+const KEYS: [(&str, &str, bool); 20] = [
     ("up down j k", "choose a row; PgUp PgDn Home End g G too", false),
     ("Enter", "callers and callees; into a process or a domain; open a node; zoom", false),
     ("Esc", "back", false),
     ("f", "flame graph", false),
     ("a", "instructions of the chosen function; v: source lines; n: the next hot line", false),
+    ("t", "timeline: what vCPUs, CPUs, domains, programs did when; v: of which", false),
     ("p", "processes, and back", false),
     ("d", "domains, and back", false),
     ("s", "sort: by all samples, by its own, by name", false),
     ("/", "filter rows; search in trees, graphs and code", false),
     ("e Tab", "the next event", false),
     ("left right", "in trees: close, open; in flame graphs: beside", false),
+    ("+ -", "in timelines: closer, farther; left right: beside", false),
     ("i", "in flame graphs: upside down", false),
     ("I", "in trees and flame graphs: functions compiled into others, or not", false),
     ("space", "freeze, and go on", true),
@@ -52,6 +54,7 @@ impl State {
                 Some(Screen::Calls(calls)) => calls.about(),
                 Some(Screen::Flame(flame)) => flame.about(),
                 Some(Screen::Code(code)) => code.about(),
+                Some(Screen::Timeline(timeline)) => timeline.about(),
                 None => String::new(),
             };
             paint.text((0, 1), usize::MAX, &about, paint.faint());
@@ -66,6 +69,7 @@ impl State {
                 Some(Screen::Calls(calls)) => calls.draw(&mut paint, place, doing),
                 Some(Screen::Flame(flame)) => flame.draw(&mut paint, place, doing),
                 Some(Screen::Code(code)) => code.draw(&mut paint, place, doing),
+                Some(Screen::Timeline(timeline)) => timeline.draw(&mut paint, place, doing),
                 None => {}
             }
         }
@@ -106,10 +110,12 @@ impl State {
             paint.text((0, y), usize::MAX, &format!("{note}{more}"), paint.faint());
         } else {
             let of_screen = match self.screens.last() {
-                Some(Screen::Table(_)) => "Enter look into  f flame graph  a code  p processes  s sort  / filter",
+                Some(Screen::Table(_)) => "Enter look into  f flame graph  a code  t timeline  s sort  / filter",
                 Some(Screen::Calls(_)) => "Enter open  a code  f flame graph  / search  Esc back",
                 Some(Screen::Flame(_)) => "arrows choose  Enter zoom  i turn  / search  Esc back",
                 Some(Screen::Code(_)) => "n next hot line  v source  / search  Esc back",
+                Some(Screen::Timeline(_)) if self.able.live => "arrows choose  v of what  e event  Esc back",
+                Some(Screen::Timeline(_)) => "arrows choose  + closer  - farther  v of what  e event  Esc back",
                 None => "",
             };
             let live = if self.able.live { "  space freeze" } else { "" };

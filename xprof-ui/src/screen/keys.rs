@@ -1,11 +1,13 @@
 //! Keys and what they do.
 
+use xprof_perfdata::domain::STATES_EVENT;
 use xprof_profile::profile::Key as Column;
 
 use super::calls::CallsScreen;
 use super::code::CodeScreen;
 use super::flame::FlameScreen;
 use super::table::{Grouping, TableScreen};
+use super::timeline::TimelineScreen;
 use super::{Screen, State};
 
 /// A key that was pressed.
@@ -103,6 +105,7 @@ impl State {
             Key::Char(' ' | 'z') => self.say("a file does not change: there is nothing to freeze or to set to zero"),
             Key::Char('f') => self.open_flame(),
             Key::Char('a') => self.open_code(),
+            Key::Char('t') => self.open_timeline(),
             Key::Char('d') if !self.able.domains => {
                 self.say("there are no domains here: xprof top --all-domains in dom0")
             }
@@ -130,6 +133,7 @@ impl State {
             Some(Screen::Calls(calls)) => calls.walk(step),
             Some(Screen::Flame(flame)) => flame.walk(step),
             Some(Screen::Code(code)) => code.walk(step),
+            Some(Screen::Timeline(timeline)) => timeline.walk(step),
             None => {}
         }
     }
@@ -148,6 +152,15 @@ impl State {
             (Some(Screen::Flame(flame)), Key::Char('i')) => flame.invert(),
             (Some(Screen::Code(code)), Key::Char('n')) => code.next_hot(),
             (Some(Screen::Code(code)), Key::Char('v')) => code.next_view(),
+            (Some(Screen::Timeline(timeline)), Key::Left) => timeline.beside(false),
+            (Some(Screen::Timeline(timeline)), Key::Right) => timeline.beside(true),
+            (Some(Screen::Timeline(timeline)), Key::Char('v')) => timeline.next_of(&self.able),
+            (Some(Screen::Timeline(timeline)), Key::Char('e') | Key::Tab) => timeline.next_event(&self.able),
+            (Some(Screen::Timeline(_)), Key::Enter | Key::Char('+' | '=' | '-')) if self.able.live => {
+                self.say("these are all the seconds that are kept; a recording can be zoomed")
+            }
+            (Some(Screen::Timeline(timeline)), Key::Enter | Key::Char('+' | '=')) => timeline.zoom(true),
+            (Some(Screen::Timeline(timeline)), Key::Char('-')) => timeline.zoom(false),
             _ => self.say("? shows the keys"),
         }
     }
@@ -181,6 +194,7 @@ impl State {
             Some(Screen::Calls(calls)) => calls.find(text),
             Some(Screen::Flame(flame)) => flame.find(text),
             Some(Screen::Code(code)) => code.find(text),
+            Some(Screen::Timeline(timeline)) => timeline.find(text),
             None => {}
         }
     }
@@ -190,6 +204,7 @@ impl State {
         let undone = match self.screens.last_mut() {
             Some(Screen::Table(table)) => table.undo(),
             Some(Screen::Flame(flame)) => flame.undo(),
+            Some(Screen::Timeline(timeline)) => timeline.undo(),
             _ => false,
         };
         if !undone && self.screens.len() > 1 {
@@ -234,6 +249,24 @@ impl State {
         if !self.able.chains {
             self.say("there are no call chains: start with -g, or --call-graph fp");
         }
+    }
+
+    /// Of Xen's trace, where it was recorded, else of the event that is seen.
+    fn open_timeline(&mut self) {
+        let tables = self.screens.iter().filter_map(|screen| match screen {
+            Screen::Table(table) => Some(table),
+            _ => None,
+        });
+        let events = tables.last().map(TableScreen::events).unwrap_or_default();
+        let states = events.iter().find(|(_, name)| name == STATES_EVENT).map(|(event, _)| *event);
+        let seen = match self.screens.last() {
+            Some(Screen::Table(table)) => table.event,
+            Some(Screen::Calls(calls)) => calls.row.event,
+            Some(Screen::Flame(flame)) => flame.event,
+            _ => return self.say("? shows the keys"),
+        };
+        let timeline = TimelineScreen::new(&self.able, states.unwrap_or(seen), events, states.is_some());
+        self.screens.push(Screen::Timeline(timeline));
     }
 
     fn open_code(&mut self) {

@@ -4,6 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
+use xprof_perfdata::domain::RunState;
+
 use super::Able;
 use crate::flame::Kind;
 use crate::plain::Plain;
@@ -79,9 +81,25 @@ impl<'a> Paint<'a> {
             trail.rchunks(each).take(width).map(|part| part.iter().fold(0, |sum, &v| sum.max(v))).collect();
         let largest = columns.iter().copied().max().unwrap_or(0).max(1);
         let bars = if self.able.unicode { BARS } else { ASCII_BARS };
-        let bar = |&value: &u64| bars[(u128::from(value) * 8).div_ceil(u128::from(largest)).min(8) as usize];
-        let text: String = columns.iter().rev().map(bar).collect();
+        let text: String = columns.iter().rev().map(|&value| bar(bars, value, largest)).collect();
         self.right(at, width, &text, self.faint());
+    }
+
+    /// What stands for a step of time in a lane: its foremost state, that state's ns and those of all.
+    pub(super) fn state(&self, step: Option<(RunState, u64, u64)>) -> (char, Style) {
+        let Some((state, ns, all)) = step else { return (' ', Style::new()) };
+        let (unicode, ascii, color) = match state {
+            RunState::Running => (bar(BARS, ns, all), '#', Color::Green),
+            RunState::Runnable => ('▒', 'w', Color::Red),
+            RunState::Offline => ('=', 'p', Color::Yellow),
+            RunState::Blocked => ('·', '.', Color::Cyan),
+        };
+        (if self.able.unicode { unicode } else { ascii }, self.colored(color))
+    }
+
+    /// What stands for a step of time with so many samples, of `most`.
+    pub(super) fn bar(&self, count: u64, most: u64) -> (char, Style) {
+        (bar(if self.able.unicode { BARS } else { ASCII_BARS }, count, most), self.colored(Color::Green))
     }
 
     /// A letter of boxes, and what stands for it in ASCII.
@@ -134,6 +152,11 @@ impl<'a> Paint<'a> {
         };
         Style::new().bg(color).fg(Color::Black)
     }
+}
+
+/// The letter whose height is `part` of `whole`.
+fn bar(bars: [char; 9], part: u64, whole: u64) -> char {
+    bars[(u128::from(part) * 8).div_ceil(u128::from(whole.max(1))).min(8) as usize]
 }
 
 /// `part` of `whole` in percent; 0 of nothing.

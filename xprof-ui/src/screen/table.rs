@@ -134,6 +134,13 @@ impl TableScreen {
         self.arrange();
     }
 
+    /// The events that have samples: index and name.
+    pub(super) fn events(&self) -> Vec<(usize, String)> {
+        let Some((profile, _)) = &self.page else { return Vec::new() };
+        let events = profile.events.iter().enumerate().filter(|(_, event)| event.samples > 0);
+        events.map(|(at, event)| (at, event.name.clone())).collect()
+    }
+
     /// The next event that has samples.
     pub(super) fn next_event(&mut self) {
         let Some((profile, _)) = &self.page else { return };

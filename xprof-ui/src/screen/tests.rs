@@ -8,23 +8,23 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use xprof_profile::profile::{
-    Calls, EventProfile, FunctionId, FunctionName, Key as Column, Node, Profile, Row, RowOf, Value,
+    Calls, EventProfile, FunctionId, FunctionName, Key as Column, Lane, Lanes, Node, Profile, Row, RowOf, Steps, Value,
 };
 
 use super::{Able, Action, Ask, Key, Page, State, Status};
 use crate::annotate::View;
 use crate::flame::{Frame, Graph, Kind};
 
-fn text(name: &str) -> Value {
+pub(super) fn text(name: &str) -> Value {
     Value::Text(Arc::from(name))
 }
 
-fn row(comm: &str, symbol: &str, period: u64, children: u64) -> Row {
+pub(super) fn row(comm: &str, symbol: &str, period: u64, children: u64) -> Row {
     let values = vec![text(comm), text("prog"), text(symbol)];
     Row { values, letter: '.', samples: period / 10, period, children, ..Row::default() }
 }
 
-fn profile_of(events: Vec<(&str, Vec<Row>)>, keys: &[Column]) -> Profile {
+pub(super) fn profile_of(events: Vec<(&str, Vec<Row>)>, keys: &[Column]) -> Profile {
     let event = |(name, rows): (&str, Vec<Row>)| EventProfile {
         name: name.into(),
         samples: 100,
@@ -48,7 +48,7 @@ fn profile_of(events: Vec<(&str, Vec<Row>)>, keys: &[Column]) -> Profile {
     }
 }
 
-const KEYS: [Column; 3] = [Column::Comm, Column::Dso, Column::Symbol];
+pub(super) const KEYS: [Column; 3] = [Column::Comm, Column::Dso, Column::Symbol];
 
 fn rows() -> Vec<Row> {
     vec![
@@ -59,7 +59,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-fn able() -> Able {
+pub(super) fn able() -> Able {
     Able { color: true, unicode: true, live: true, chains: true, domains: true, inline: true, keys: KEYS.to_vec() }
 }
 
@@ -79,7 +79,7 @@ fn state() -> State {
     state
 }
 
-fn drawn(state: &mut State, width: u16, height: u16) -> Vec<String> {
+pub(super) fn drawn(state: &mut State, width: u16, height: u16) -> Vec<String> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| state.draw(frame.buffer_mut())).unwrap();
     let buffer = terminal.backend().buffer();
@@ -87,7 +87,7 @@ fn drawn(state: &mut State, width: u16, height: u16) -> Vec<String> {
     (0..height).map(line).collect()
 }
 
-fn press(state: &mut State, keys: &str) {
+pub(super) fn press(state: &mut State, keys: &str) {
     for key in keys.chars() {
         state.key(match key {
             '\n' => Key::Enter,
@@ -458,7 +458,7 @@ fn names() -> impl Strategy<Value = String> {
 fn keys() -> impl Strategy<Value = Key> {
     prop_oneof![
         4 => any::<char>().prop_map(Key::Char),
-        8 => prop::sample::select("jkgGsefaipd/ zn?vh".chars().collect::<Vec<_>>()).prop_map(Key::Char),
+        8 => prop::sample::select("jkgGsefaipd/ zn?vht+-".chars().collect::<Vec<_>>()).prop_map(Key::Char),
         8 => prop::sample::select(vec![
             Key::Up, Key::Down, Key::Left, Key::Right, Key::PageUp, Key::PageDown, Key::Home, Key::End, Key::Enter,
             Key::Escape, Key::Backspace, Key::Tab,
@@ -476,8 +476,8 @@ fn page(ask: &Ask, name: &str, empty: bool) -> Page {
                     Row { values, letter: 'k', samples: 1, period: u64::MAX, children: u64::MAX, ..Row::default() };
                     50
                 ];
-            let events = if empty { Vec::new() } else { vec![(name, rows)] };
-            Page::Table { profile: profile_of(events, keys), trails: vec![vec![vec![u64::MAX; 60]; 50]] }
+            let events = if empty { Vec::new() } else { vec![(name, rows.clone()), (name, rows)] };
+            Page::Table { profile: profile_of(events, keys), trails: vec![vec![vec![u64::MAX; 60]; 50]; 2] }
         }
         Ask::Calls { .. } => {
             let mut calls = calls();
@@ -502,11 +502,21 @@ fn page(ask: &Ask, name: &str, empty: bool) -> Page {
             let lines = if empty { Vec::new() } else { vec![(50.0, format!("{view:?} {name}")); 30] };
             Page::Code(lines)
         }
+        Ask::Timeline { event, of, cut } => {
+            let of = of.keys(true).iter().map(|_| text(name)).collect::<Vec<_>>();
+            let steps = match event {
+                0 => Steps::States(vec![[u64::MAX, 3, 0, u64::MAX], [0; 4], [0, 0, 1, 0]]),
+                _ => Steps::Samples(vec![u64::MAX; cut.steps]),
+            };
+            let rows = vec![Lane { of, steps }; 300];
+            let lanes = Lanes { from: 0, step: u64::MAX, whole: (0, u64::MAX), rows };
+            Page::Timeline(if empty { Lanes::default() } else { lanes }, name.to_owned())
+        }
     }
 }
 
 /// Every screen by the keys that lead to it, and text that it shows where there is room.
-const SCREENS: [(&str, &str, &str); 15] = [
+const SCREENS: [(&str, &str, &str); 17] = [
     ("table", "", "Children"),
     ("filter prompt", "/na", "/na"),
     ("filtered", "/nothing has this\n", "no row has this in it"),
@@ -521,6 +531,8 @@ const SCREENS: [(&str, &str, &str); 15] = [
     ("instructions", "a", "Assembly 50.00"),
     ("instructions and source", "av", "Both 50.00"),
     ("source alone", "avv", "Source 50.00"),
+    ("timeline of states", "t", "waiting"),
+    ("timeline of samples", "te", "the highest step"),
     ("help", "?", "choose a row"),
 ];
 

@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// (every stack), none; a number leaves out nodes below that percentage (caller,2; the default is 0.5)
     #[arg(short = 'g', value_name = "MODE", num_args = 0..=1, default_missing_value = "caller", value_parser = trees)]
     trees: Option<Wanted>,
-    /// Look around in the terminal: tables, callers and callees, flame graph, code (the default on a terminal)
+    /// Look around in the terminal: tables, callers and callees, flame graph, timeline, code (the default on a terminal)
     #[arg(long, conflicts_with = "format")]
     tui: bool,
     /// What rows are made of: domain, vcpu, comm, pid, tid, cpu, cgroup, dso, symbol, srcline, addr, event, mode, for
@@ -179,7 +179,11 @@ fn browse(options: Options, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let title = options.input.display().to_string();
     let state = State::new(able, &format!("xprof report: {title}"));
-    screen::show(state, move |desk| pages::of_recording(opened, (&keys, children), &title, &desk))?;
+    let again = || match options.input.to_str() {
+        Some("-") => bail!("standard input is read once; a timeline wants a file: xprof report -i FILE"),
+        _ => options.reading.open(&options.input),
+    };
+    screen::show(state, move |desk| pages::of_recording(opened, &again, (&keys, children), &title, &desk))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use xprof_profile::profile::{Live, Snapshot};
+use xprof_profile::profile::{Lane, Lanes, Live, Row, SLICES, Snapshot, Steps};
 use xprof_profile::symbols::Symbolizer;
 use xprof_ui::screen::{Ask, Page, Status};
 
@@ -34,7 +34,17 @@ pub(crate) fn work(mut collector: Collector, shown: Shown, desk: Desk) -> anyhow
     let symbolizer = collector.symbolizer.clone();
     let status = Status { doing: "collecting samples".into(), ..Status::default() };
     let inliner = Inliner::new(symbolizer.clone());
-    let mut maker = Maker { shown, symbolizer, news, ask: None, inliner, cost: Cost::begin(), due: None, status };
+    let mut maker = Maker {
+        shown,
+        symbolizer,
+        news,
+        ask: None,
+        inliner,
+        cost: Cost::begin(),
+        slice: Duration::ZERO,
+        due: None,
+        status,
+    };
     loop {
         maker.status.notes.clone_from(&collector.notes);
         let paused = collector.until(&requests, &mut |live, length| maker.at_cut((live, length), &requests))?;
@@ -58,6 +68,23 @@ pub(crate) fn work(mut collector: Collector, shown: Shown, desk: Desk) -> anyhow
     Ok(())
 }
 
+/// The trails of an event's rows as lanes, by name; the newest slice is the last step.
+fn lanes(Snapshot { profile, mut trails }: Snapshot, event: usize, slice: Duration) -> Page {
+    let (Some(of), Some(trails)) = (profile.events.into_iter().nth(event), trails.get_mut(event)) else {
+        return Page::Timeline(Lanes::default(), String::new());
+    };
+    let steps = trails.iter().map(Vec::len).max().unwrap_or(0);
+    let lane = |(row, trail): (Row, &mut Vec<u64>)| {
+        let before = std::iter::repeat_n(0, steps - trail.len());
+        Lane { of: row.values, steps: Steps::Samples(before.chain(trail.drain(..)).collect()) }
+    };
+    let mut rows: Vec<Lane> = of.rows.into_iter().zip(trails).map(lane).collect();
+    rows.sort_by(|a, b| a.of.cmp(&b.of));
+    let step = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let whole = (0, step.saturating_mul(steps as u64));
+    Page::Timeline(Lanes { from: 0, step, whole, rows }, String::new())
+}
+
 /// Makes pages.
 struct Maker {
     shown: Shown,
@@ -66,6 +93,8 @@ struct Maker {
     ask: Option<Ask>,
     inliner: Inliner,
     cost: Cost,
+    /// How long the last slice was.
+    slice: Duration,
     /// When the next slice may end.
     due: Option<Instant>,
     status: Status,
@@ -78,6 +107,7 @@ impl Maker {
         requests: &crossbeam_channel::Receiver<Request>,
     ) -> ControlFlow<()> {
         let seconds = length.as_secs_f64().max(1e-3);
+        self.slice = length;
         self.status.doing.clear();
         self.status.rate = Some(live.samples(1) as f64 / seconds);
         self.status.cost = Some(self.cost.since_last());
@@ -123,6 +153,10 @@ impl Maker {
                 live.show(keys, within);
                 let Snapshot { profile, trails } = live.snapshot(WINDOW, ROWS);
                 Page::Table { profile, trails }
+            }
+            Ask::Timeline { event, of, .. } => {
+                live.show(&of.keys(self.shown.has.domains), &[]);
+                lanes(live.snapshot(SLICES, ROWS), *event, self.slice)
             }
             _ => {
                 if wants_inlined(ask) {

@@ -253,11 +253,11 @@ impl State {
 
     /// Of Xen's trace, where it was recorded, else of the event that is seen.
     fn open_timeline(&mut self) {
-        let tables = self.screens.iter().filter_map(|screen| match screen {
+        let mut tables = self.screens.iter().filter_map(|screen| match screen {
             Screen::Table(table) => Some(table),
             _ => None,
         });
-        let events = tables.last().map(TableScreen::events).unwrap_or_default();
+        let events = tables.next_back().map(TableScreen::events).unwrap_or_default();
         let states = events.iter().find(|(_, name)| name == STATES_EVENT).map(|(event, _)| *event);
         let seen = match self.screens.last() {
             Some(Screen::Table(table)) => table.event,

@@ -256,7 +256,10 @@ impl Symbolizer {
             ModuleKind::Kernel { reference } => {
                 match load::vmlinux(&*self.supplier, key.build_id.as_ref(), reference.as_ref()) {
                     Some(loaded) => Arc::new(loaded),
-                    None => self.loaded(Module { kind: ModuleKind::KernelModule, ..key.clone() }, pid),
+                    None => {
+                        let list = self.loaded(Module { kind: ModuleKind::KernelModule, ..key.clone() }, pid);
+                        reference.as_ref().and_then(|reference| list.where_it_was(reference)).map_or(list, Arc::new)
+                    }
                 }
             }
             _ => Arc::new(load::load(&*self.supplier, &Module { pid, ..key.clone() })),

@@ -126,6 +126,27 @@ fn modules_of_the_kernel_stay_with_kallsyms() {
     assert_eq!(names(&one, &ext4, &[0xffff_ffff_c000_0004]).0, ["of_module"]);
 }
 
+/// The machine was booted again: the list says where the same kernel lies now.
+#[test]
+fn the_list_of_a_kernel_that_lies_elsewhere_now() {
+    let kernel = module(Some(("_text", LINKED + MOVED)), None);
+    let list = |text: u64| {
+        let text = format!(
+            "0000000000001000 D of_each_cpu\n{text:x} T _text\n{text:x} T startup\n{:x} t do_one\nffffffffc0000000 t of_module\t[ext4]\n",
+            text + 0x1000
+        );
+        Symbolizer::new(Arc::new(Files { kallsyms: Some(text.into()), ..Files::empty() }))
+    };
+    let start = LINKED + MOVED;
+    let asked = [0x1004, start + 0x1004, start + 0x20_1004, 0xffff_ffff_c000_0004];
+    // Where it was, also if another name at the same address is shown.
+    assert_eq!(names(&list(start), &kernel, &asked).0, ["of_each_cpu", "do_one", "-", "of_module"]);
+    // Moved up: what is recorded is moved down. Modules were loaded anew, wherever there was room.
+    assert_eq!(names(&list(start + 0x20_0000), &kernel, &asked).0, ["-", "do_one", "-", "-"]);
+    let found = list(LINKED).lookup(&kernel, &[start + 0x1004]).0;
+    assert_eq!(found[0].as_ref().map(|symbol| symbol.start), Some(start + 0x1000));
+}
+
 #[test]
 fn files_that_are_refused() {
     let vmlinux = kernel("vmlinux-refused", "sha1");

@@ -50,6 +50,12 @@ impl Loaded {
         }
     }
 
+    /// The same names where they were when the reference was; `None` where that is so.
+    pub(crate) fn where_it_was(&self, reference: &Reference) -> Option<Loaded> {
+        let Names::Table(table) = &self.names else { return None };
+        Some(Loaded { names: Names::Table(table.where_it_was(reference)?), advice: self.advice.clone() })
+    }
+
     /// From the first symbol to the end of the last.
     pub(crate) fn extent(&self) -> std::ops::Range<u64> {
         if let Names::Table(table) = &self.names { table.extent() } else { 0..0 }

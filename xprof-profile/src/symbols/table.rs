@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 use xprof_perfdata::source::Source;
 
-use super::Symbol;
 use super::demangle;
+use super::{Reference, Symbol};
 
 /// Longest name that is read, in bytes.
 const LONGEST_NAME: usize = 64 << 10;
@@ -26,6 +26,8 @@ const PIECE: u64 = 16 << 10;
 const BLOCK: usize = 64;
 /// Symbols and blocks looked at for one address, so that a hostile table cannot cost the square of its size.
 const MOST_STEPS: usize = 1 << 14;
+/// Where the kernel's half of the address space begins.
+const UPPER_HALF: u64 = 1 << 63;
 /// The page that perf lets the last symbol of unknown size reach to the end of.
 const PAGE: u64 = 4096;
 
@@ -60,6 +62,7 @@ pub(crate) struct Entry {
 }
 
 /// Where names are: each ends at a NUL byte.
+#[derive(Clone)]
 pub(crate) enum Strings {
     /// In a file, at an offset, so many bytes.
     File(Arc<dyn Source>, u64, u64),
@@ -149,6 +152,31 @@ impl Table {
         let mut own = self.entries.iter().filter(|e| !e.in_module);
         let start = own.next().map_or(0, |e| e.start);
         start..own.next_back().map_or(start, |e| e.end)
+    }
+
+    /// The same symbols where they were when the reference was: a kernel that was booted again lies elsewhere, all of it by the same
+    /// distance. Those of modules are left out, as they were loaded anew wherever there was room. `None` where the reference is where
+    /// it was, and where there is none.
+    pub(crate) fn where_it_was(&self, reference: &Reference) -> Option<Table> {
+        let is_named = |entry: &&Entry| match self.strings.get(usize::from(entry.strings)) {
+            Some(Strings::Memory(names)) => {
+                let name = names.get(entry.name as usize..).and_then(|rest| rest.strip_prefix(&reference.name[..]));
+                name.is_some_and(|rest| rest.first().is_none_or(|&end| end == 0))
+            }
+            _ => false,
+        };
+        let from = self.entries.partition_point(|e| e.start < reference.address);
+        if self.entries[from..].iter().take_while(|e| e.start == reference.address).any(|e| is_named(&e)) {
+            return None;
+        }
+        let moved = reference.address.wrapping_sub(self.entries.iter().find(is_named)?.start);
+        // Below are offsets into what each CPU has of its own, and no addresses.
+        let own = self.entries.iter().filter(|e| !e.in_module && e.start >= UPPER_HALF);
+        let entries =
+            own.map(|e| Entry { start: e.start.wrapping_add(moved), end: e.end.wrapping_add(moved), ..*e }).collect();
+        let mut table = Table { entries, strings: self.strings.clone(), ..Table::new(self.style) };
+        table.seal();
+        Some(table)
     }
 
     /// Looks up sorted addresses; one answer each.

@@ -180,7 +180,7 @@ fn shares_are_time_and_a_rebooted_domain_is_one() {
     let expected = [row(&["guest-user"], 50, 5_000), row(&["guest-kernel"], 40, 4_000), row(&["unknown"], 10, 1_000)];
     assert_eq!(modes, expected);
     for (domain, samples) in
-        [("1", 100), ("3", 1), ("web", 101), ("0", 1), ("02020202-0202-0202-0202-020202020202", 100), ("x", 0)]
+        [("1", 100), ("3", 1), ("web", 101), ("0", 1), ("02020202-0202-0202-0202-020202020202", 100)]
     {
         let got = report(&path, &["--domain", domain]);
         assert_eq!(got["events"][0]["samples"].as_u64(), Some(samples), "{domain}");

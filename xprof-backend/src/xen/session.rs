@@ -30,6 +30,8 @@ use crate::{Availability, Backend, Description, Error, Message, Result, Session,
 
 /// Ticks a second when nothing is said, and at most, Hz.
 const DEFAULT_HZ: u64 = 97;
+/// Where nobody looks at registers: times of domains are read, and the trace's buffers emptied, which are never full so soon.
+const TIMES_HZ: u64 = 10;
 const MOST_HZ: u64 = 10_000;
 /// Messages under way; while there are more, no ticks are made. The space beyond is for the last ones, so that `stop` never
 /// waits for the receiver.
@@ -103,7 +105,8 @@ impl XenSession {
         let hz = match plan.rate {
             Rate::Frequency(hz) if plan.rate_is_asked => hz,
             Rate::MaxFrequency => MOST_HZ,
-            Rate::Frequency(_) | Rate::Period(_) => DEFAULT_HZ,
+            Rate::Frequency(_) | Rate::Period(_) if plan.sources.context => DEFAULT_HZ,
+            Rate::Frequency(_) | Rate::Period(_) => TIMES_HZ,
         };
         if hz > MOST_HZ {
             notes.push(format!("domains are sampled at {MOST_HZ} Hz at most"));

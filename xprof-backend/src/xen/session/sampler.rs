@@ -25,6 +25,8 @@ use crate::{Drained, Message};
 
 /// Domains are looked for this often: what was mapped of one that dies is let go within twice this time.
 const FOLLOW: Duration = Duration::from_millis(40);
+/// The same where nothing of domains is mapped.
+const FOLLOW_TIMES: Duration = Duration::from_millis(400);
 /// Whom dom0's processes work for is looked up this often.
 const SERVING: Duration = Duration::from_secs(5);
 /// A tick may take this part of the time between two: the sampler keeps to a fifth of one pCPU.
@@ -156,7 +158,8 @@ impl Sampler {
     fn work(&mut self, out: &Sender<Message>, spare: &Receiver<Vec<u8>>) -> std::result::Result<(), Over> {
         let mut messages = Vec::new();
         let mut next_tick = Instant::now();
-        let mut next_follow = Instant::now() + FOLLOW;
+        let follow = if self.contexts { FOLLOW } else { FOLLOW_TIMES };
+        let mut next_follow = Instant::now() + follow;
         let mut sent = Instant::now();
         let mut served = Instant::now();
         let (mut slowed, mut failed, mut cost) = (false, false, Duration::ZERO);
@@ -230,7 +233,7 @@ impl Sampler {
             was_paused = paused;
             if Instant::now() >= next_follow || stop {
                 self.follow(&mut messages);
-                next_follow = Instant::now() + FOLLOW;
+                next_follow = Instant::now() + follow;
             }
             if self.following.target.host && (stop || served.elapsed() >= SERVING) {
                 messages.push(Message::Facts(self.serving()));

@@ -30,10 +30,10 @@ use crate::{Availability, Backend, Description, Error, Message, Result, Session,
 
 /// Ticks a second when nothing is said, and at most, Hz.
 const DEFAULT_HZ: u64 = 97;
-/// Where nobody looks at registers: times of domains are read, and the trace's buffers emptied, which are never full so soon.
+/// The same where nobody looks at registers: times of domains are read. The trace's buffers are emptied then, and when Xen says that one is half full.
 const TIMES_HZ: u64 = 10;
 const MOST_HZ: u64 = 10_000;
-/// Messages under way; while there are more, no ticks are made. The space beyond is for the last ones, so that `stop` never
+/// Messages under way; while there are more, and another one is full, no ticks are made. The space beyond is for the last ones, so that `stop` never
 /// waits for the receiver.
 const UNDER_WAY: usize = 64;
 const LAST: usize = 4096;

@@ -25,7 +25,7 @@ use crate::{Drained, Message};
 
 /// Domains are looked for this often: what was mapped of one that dies is let go within twice this time.
 const FOLLOW: Duration = Duration::from_millis(40);
-/// The same where nothing of domains is mapped.
+/// The same where nothing of domains is mapped; before each anchor of the trace they are looked for, too.
 const FOLLOW_TIMES: Duration = Duration::from_millis(400);
 /// Whom dom0's processes work for is looked up this often.
 const SERVING: Duration = Duration::from_secs(5);
@@ -229,12 +229,14 @@ impl Sampler {
                     next_tick = Instant::now() + step / 2;
                 }
             }
-            self.trace(stop, paused, &mut messages);
             was_paused = paused;
-            if Instant::now() >= next_follow || stop {
+            // Before an anchor too: of a domain that is not known yet no states are told.
+            let anchors = self.trace.as_ref().is_some_and(|trace| Instant::now() >= trace.due());
+            if Instant::now() >= next_follow || anchors || stop {
                 self.follow(&mut messages);
                 next_follow = Instant::now() + follow;
             }
+            self.trace(stop, paused, &mut messages);
             if self.following.target.host && (stop || served.elapsed() >= SERVING) {
                 messages.push(Message::Facts(self.serving()));
                 served = Instant::now();

@@ -131,6 +131,6 @@ impl Tracing {
         }
         self.states.cut(tsc(time), &mut |stint| stints.push(stint));
         self.states.restart(tsc(time));
-        crate::xen::trace::write(&line, stints, &self.form, out);
+        crate::xen::trace::write(&line, &mut stints, &self.form, out);
     }
 }

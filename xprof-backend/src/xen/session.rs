@@ -30,8 +30,8 @@ use crate::{Availability, Backend, Description, Error, Message, Result, Session,
 
 /// Ticks a second when nothing is said, and at most, Hz.
 const DEFAULT_HZ: u64 = 97;
-/// The same where nobody looks at registers: times of domains are read. The trace's buffers are emptied then, and when Xen says that one is half full.
-const TIMES_HZ: u64 = 10;
+/// The same where nobody looks at registers: times of domains are read; the trace tells exactly when they ran.
+const TIMES_HZ: u64 = 2;
 const MOST_HZ: u64 = 10_000;
 /// Messages under way; while there are more, and another one is full, no ticks are made. The space beyond is for the last ones, so that `stop` never
 /// waits for the receiver.

@@ -73,7 +73,7 @@ pub(crate) struct Sampling {
     /// Events, as perf names them; may be given several times [default: cycles, else cpu-clock]
     #[arg(short, long = "event", value_name = "EVENTS")]
     pub(crate) events: Vec<String>,
-    /// Samples per second, or max [default: 997; of domains 97, without registers 10]
+    /// Samples per second, or max [default: 997; of domains 97, without registers 2]
     #[arg(short = 'F', long = "freq", value_name = "HZ", value_parser = values::frequency, conflicts_with = "count")]
     pub(crate) frequency: Option<values::Frequency>,
     /// One sample each PERIOD events

@@ -26,7 +26,7 @@ use crate::{Drained, Message};
 /// Domains are looked for this often: what was mapped of one that dies is let go within twice this time.
 const FOLLOW: Duration = Duration::from_millis(40);
 /// The same where nothing of domains is mapped; before each anchor of the trace they are looked for, too.
-const FOLLOW_TIMES: Duration = Duration::from_millis(400);
+const FOLLOW_TIMES: Duration = Duration::from_secs(1);
 /// Whom dom0's processes work for is looked up this often.
 const SERVING: Duration = Duration::from_secs(5);
 /// A tick may take this part of the time between two: the sampler keeps to a fifth of one pCPU.
@@ -90,6 +90,13 @@ fn own_time() -> Duration {
 fn mean(mean: Duration, cost: Duration, interval: Duration) -> Duration {
     let most = 4 * mean.max(interval / BUDGET);
     (mean * 7 + cost.min(most)) / 8
+}
+
+/// A buffer that the receiver has given back, or a new one.
+fn empty(spare: &Receiver<Vec<u8>>) -> Vec<u8> {
+    let mut buffer = spare.try_recv().unwrap_or_default();
+    buffer.clear();
+    buffer
 }
 
 /// The receiver is gone.
@@ -249,11 +256,7 @@ impl Sampler {
             let due = self.bytes.len() >= MESSAGE_BYTES || sent.elapsed() >= MESSAGE_AGE || !messages.is_empty();
             let due = due || traced;
             if stop || (due && !full) {
-                let empty = spare.try_recv().map(|mut buffer: Vec<u8>| {
-                    buffer.clear();
-                    buffer
-                });
-                let bytes = std::mem::replace(&mut self.bytes, empty.unwrap_or_default());
+                let bytes = std::mem::replace(&mut self.bytes, empty(spare));
                 let until = self.now();
                 Self::send(out, Message::Drained(Drained { ring: 0, bytes, until }))?;
                 sent = Instant::now();
@@ -263,7 +266,7 @@ impl Sampler {
                 let error = self.trace.as_ref().map_or(0, Trace::error).to_string();
                 Self::send(out, Message::Facts(vec![(TRACE_ERROR_FACT.to_owned(), error)]))?;
                 let until = if stop { self.now() } else { std::mem::take(&mut self.traced.until) };
-                let bytes = std::mem::take(&mut self.traced.bytes);
+                let bytes = std::mem::replace(&mut self.traced.bytes, empty(spare));
                 Self::send(out, Message::Drained(Drained { ring: 1, bytes, until }))?;
             }
             if stop {
@@ -286,7 +289,8 @@ impl Sampler {
                 return Ok(());
             }
             let now = Instant::now();
-            let wait = next_follow.min(next_tick.max(now)).min(sent + MESSAGE_AGE).saturating_duration_since(now);
+            let age = if self.bytes.is_empty() { FOLLOW_TIMES } else { MESSAGE_AGE };
+            let wait = next_follow.min(next_tick.max(now)).min(sent + age).saturating_duration_since(now);
             // Paused: domains are followed all the same, so that nothing dead stays mapped.
             let wait = if paused { wait.max(Duration::from_millis(5)) } else { wait };
             match &mut self.trace {

@@ -3,6 +3,8 @@
 //! Each pCPU has its own ring and its own order. Exits are the vCPU's that has the pCPU, so they are counted ring by ring; changes of
 //! state concern a vCPU that moves between pCPUs, and are put in order by their TSC when all rings have been read up to some time.
 
+use std::vec;
+
 use rustc_hash::FxHashMap;
 
 use super::records::{Event, Records, RunState, Vcpu};
@@ -190,7 +192,7 @@ impl Reading {
     }
 
     /// All rings have been read up to here: the changes until then, in order; later ones stay.
-    pub fn until(&mut self, tsc: u64) -> Vec<Change> {
+    pub fn until(&mut self, tsc: u64) -> vec::Drain<'_, Change> {
         for (cpu, state) in (0..).zip(&mut self.cpus) {
             if state.gap {
                 (state.gap, state.settled) = (false, tsc);
@@ -199,7 +201,7 @@ impl Reading {
         }
         // Stable, and fast where rings are one after the other.
         self.changes.sort_by_key(|change| change.tsc);
-        let later = self.changes.split_off(self.changes.partition_point(|change| change.tsc <= tsc));
-        std::mem::replace(&mut self.changes, later)
+        let later = self.changes.partition_point(|change| change.tsc <= tsc);
+        self.changes.drain(..later)
     }
 }

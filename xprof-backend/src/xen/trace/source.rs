@@ -63,6 +63,8 @@ pub(in crate::xen) struct Trace {
     states: States,
     clock: TraceClock,
     space: Vec<u8>,
+    /// Empty, but while they are made.
+    stints: Vec<Stint>,
     last: Option<Anchor>,
     due: Instant,
     anchored: Instant,
@@ -142,6 +144,7 @@ impl Trace {
             states: States::default(),
             clock: TraceClock::new(khz),
             space: Vec::new(),
+            stints: Vec::new(),
             last: None,
             due: Instant::now(),
             anchored: Instant::now(),
@@ -241,7 +244,7 @@ impl Trace {
         let before = self.last.replace(anchor);
         let line = self.clock.line_to(anchor);
         // What the line has no times for is taken in all the same: who is in which state.
-        let mut stints = Vec::new();
+        let mut stints = std::mem::take(&mut self.stints);
         for change in self.reading.until(anchor.tsc) {
             self.states.change(&change, &mut |stint| stints.push(stint));
         }
@@ -254,7 +257,7 @@ impl Trace {
         match (line, before) {
             (Some(line), _) => {
                 self.disagreeing = 0;
-                write(&line, stints, form, out);
+                write(&line, &mut stints, form, out);
             }
             (None, None) => {}
             (None, Some(before)) => {
@@ -270,6 +273,8 @@ impl Trace {
                 ));
             }
         }
+        stints.clear();
+        self.stints = stints;
         done
     }
 
@@ -396,11 +401,11 @@ impl Drop for Trace {
     }
 }
 
-/// Appends the stints between two anchors, in order of their ends.
-pub(crate) fn write(line: &Line, mut stints: Vec<Stint>, form: &GuestForm, out: &mut Vec<u8>) {
+/// Appends the stints between two anchors, which are put in order of their ends.
+pub(crate) fn write(line: &Line, stints: &mut [Stint], form: &GuestForm, out: &mut Vec<u8>) {
     stints.sort_by_key(|stint| (stint.to, stint.of));
     let guest = |of: Vcpu| Guest { machine_pid: of.domain.into(), vcpu: of.vcpu.into() };
-    for Stint { of, state, from, to, cpu, by, goes_on } in stints {
+    for &mut Stint { of, state, from, to, cpu, by, goes_on } in stints {
         let (from, to) = (line.time(from), line.time(to));
         if from < to {
             let of = guest(of);

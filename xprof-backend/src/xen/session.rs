@@ -148,7 +148,7 @@ impl XenSession {
             interval: Duration::from_nanos(1_000_000_000 / hz),
             clockid,
             bytes: Vec::new(),
-            control: Arc::default(),
+            control: Arc::new(Control::new()?),
         };
         let mut domains: Vec<Domain> = chosen.into_iter().map(|(info, name)| sampler.take(&info, name, 0)).collect();
         let cpus = sampler.host.xen.cpus().map_or(0, |(cpus, _)| cpus);
@@ -235,6 +235,7 @@ impl Session for XenSession {
 
     fn enable(&mut self, on: bool) -> Result<()> {
         self.control.paused.store(!on, Ordering::Release);
+        self.control.wake();
         Ok(())
     }
 
@@ -244,6 +245,7 @@ impl Session for XenSession {
 
     fn stop(&mut self) -> Result<Stats> {
         self.control.stop.store(true, Ordering::Release);
+        self.control.wake();
         self.ready = None;
         self.out = None;
         let died = match self.worker.take() {

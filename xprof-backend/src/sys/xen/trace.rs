@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::offset_of;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
@@ -121,16 +121,21 @@ pub struct TraceSignal {
 }
 
 impl TraceSignal {
-    /// Waits until a ring is half full, so long at most; true when that was said.
-    pub fn wait(&mut self, most: Duration) -> bool {
+    /// Waits until a ring is half full or `wake`, an event descriptor, is written to, so long at most; true when a ring is.
+    pub fn wait(&mut self, most: Duration, wake: BorrowedFd<'_>) -> bool {
         let most: Option<Timespec> = most.min(Duration::from_secs(3600)).try_into().ok();
-        let mut asked = [PollFd::from_borrowed_fd(self.file.as_fd(), PollFlags::IN)];
+        let of = |file| PollFd::from_borrowed_fd(file, PollFlags::IN);
+        let mut asked = [of(self.file.as_fd()), of(wake)];
         if !matches!(poll(&mut asked, most.as_ref()), Ok(1..)) {
             return false;
         }
+        let [signal, woken] = asked.map(|asked| !asked.revents().is_empty());
+        if woken {
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+        }
         // The port that was raised is masked until it is written back.
         let mut port = [0; 4];
-        self.file.read_exact(&mut port).is_ok() && self.file.write_all(&port).is_ok()
+        signal && self.file.read_exact(&mut port).is_ok() && self.file.write_all(&port).is_ok()
     }
 }
 

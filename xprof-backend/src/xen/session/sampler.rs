@@ -3,11 +3,13 @@
 //! Ticks are jittered, so that they do not keep step with a guest's own timer. A tick that was due while another was made is missed and
 //! counted, not made up for.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use rustix::event::{EventfdFlags, eventfd};
 use xprof_perfdata::domain::{TRACE_ERROR_FACT, WAITED_FACT, WALL_FACT};
 
 use super::following::Following;
@@ -63,13 +65,30 @@ pub(super) struct Sampler {
     pub(super) control: Arc<Control>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
+    /// Wakes the thread when one of these has changed.
+    wake: OwnedFd,
     pub(super) stop: AtomicBool,
     pub(super) paused: AtomicBool,
     pub(super) ticks: AtomicU64,
     pub(super) missed: AtomicU64,
     pub(super) refused: AtomicU64,
+}
+
+impl Control {
+    pub(super) fn new() -> crate::Result<Control> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| crate::Error::os("make an eventfd", e))?;
+        let (stop, paused) = Default::default();
+        let (ticks, missed, refused) = Default::default();
+        Ok(Control { wake, stop, paused, ticks, missed, refused })
+    }
+
+    /// After a change.
+    pub(super) fn wake(&self) {
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
 }
 
 /// What came of the trace: a ring of its own, behind the sampler's.
@@ -294,7 +313,10 @@ impl Sampler {
             // Paused: domains are followed all the same, so that nothing dead stays mapped.
             let wait = if paused { wait.max(Duration::from_millis(5)) } else { wait };
             match &mut self.trace {
-                Some(trace) => trace.wait(wait.min(trace.due().saturating_duration_since(now))),
+                Some(trace) => {
+                    let wait = wait.min(trace.due().saturating_duration_since(now));
+                    trace.wait(wait, self.control.wake.as_fd());
+                }
                 None => std::thread::sleep(wait),
             }
         }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -182,13 +183,13 @@ impl Trace {
         }
     }
 
-    /// Waits until a buffer is half full, so long at most.
-    pub(in crate::xen) fn wait(&mut self, most: Duration) {
+    /// Waits until a buffer is half full or `wake` is written to, so long at most.
+    pub(in crate::xen) fn wait(&mut self, most: Duration, wake: BorrowedFd<'_>) {
         match &mut self.signal {
             Some(signal) if !self.over => {
-                signal.wait(most);
+                signal.wait(most, wake);
             }
-            _ => std::thread::sleep(most),
+            _ => std::thread::sleep(most.min(AGAIN)),
         }
     }
 
